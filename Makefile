@@ -1,0 +1,48 @@
+# Zero Loss. `make book` and `make test` work from a bare checkout with Python >= 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+PORT ?= 8000
+CHAPTERS := $(shell grep -l '{code-cell}' $$(grep -o 'book/[a-z_/]*' _toc.yml | sed 's/$$/.md/'))
+EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
+
+.PHONY: book test serve notebooks lock lint format clean
+
+book: $(READY)  ## execute every chapter and build the HTML book
+	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going
+	@echo "The book: file://$(CURDIR)/_build/html/index.html  (or: make serve)"
+
+test: book  ## everything: the package, every notebook again, the site in a browser
+	@$(BIN)/python tests/browser.py
+	@$(BIN)/python -m pytest tests $(EXECUTED) --nbval --numprocesses 2 --dist loadfile
+
+serve: $(READY)  ## serve the built book
+	@test -f _build/html/index.html || $(MAKE) book
+	@echo "The book: http://localhost:$(PORT)/  (Ctrl-C stops)"
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+notebooks: book  ## every chapter as an executed .ipynb, in _build/notebooks
+	@for f in $(EXECUTED); do mkdir -p _build/notebooks && cp $$f _build/notebooks/; done
+	@echo "Notebooks: $(words $(EXECUTED)), in _build/notebooks"
+
+lock: $(READY)  ## compile requirements.txt from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --extra book --extra test --universal --python-version 3.11 \
+	  --fork-strategy fewest --no-emit-index-url --no-annotate --upgrade --quiet \
+	  --custom-compile-command "make lock" --output-file requirements.txt
+
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(READY)
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+clean:  ## everything that was made, the environment included
+	rm -rf .venv _build
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Zero Loss needs Python 3.11 or newer, and %s is %d.%d. Name another: make book PYTHON=python3.12" % (sys.executable, *v[:2]))'
+	@echo "Making .venv and installing $$(grep -c == requirements.txt) locked packages (some minutes, once) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

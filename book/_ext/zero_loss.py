@@ -1,0 +1,200 @@
+"""What the book computes about itself at build time.
+
+- The execution cache is keyed on what outputs depend on: `zl/`, the lock, Python.
+- Evidence cells get an anchor and a badge; the `ledger` directive collects them on one page.
+- The macros of `_config.yml` serve LaTeX as well.
+"""
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+import yaml
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.util.docutils import SphinxDirective
+
+ROOT = Path(__file__).parents[2]
+EVIDENCE = re.compile(
+    r"(?P<kind>symbolic|numeric|exact|certified|counterexample)"
+    r"( \(hypothesis: (?P<hypothesis>.+)\))?"
+)
+BADGES = {
+    "symbolic": "Derived symbolically",
+    "numeric": "Checked numerically",
+    "exact": "Checked in exact arithmetic",
+    "certified": "Certified",
+    "counterexample": "Counterexample",
+}
+
+
+def statements(root: Path = ROOT) -> list[dict]:
+    """The ledger's source, `book/statements.yml`."""
+    return yaml.safe_load((root / "book" / "statements.yml").read_text())
+
+
+# --- the execution cache ---------------------------------------------------------------------
+
+
+def outputs_depend_on(root: Path = ROOT) -> str:
+    """A hash of everything, other than the chapters, that decides what their cells print."""
+    digest = hashlib.sha256(sys.version.encode())
+    for file in [root / "requirements.txt", *sorted((root / "zl").rglob("*.py"))]:
+        digest.update(str(file.relative_to(root)).encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def key_the_cache(app, config):
+    """Give each state of `zl/` and the lock a cache of its own, and read all pages anew for it.
+
+    The value is a Sphinx setting of kind "env": when it changes, no page is taken as up to date.
+    """
+    config.outputs_depend_on = outputs_depend_on()
+    cache = Path(app.outdir).parent / ".jupyter_cache" / config.outputs_depend_on
+    config.nb_execution_cache_path = str(cache)
+
+
+# --- evidence cells and proofs, while a page is read -----------------------------------------
+
+
+def collect(app, doctree):
+    """Anchor and label the evidence cells and the proofs of one page."""
+    env = app.env
+    found = env.zl_found = getattr(env, "zl_found", {})
+    here = found[env.docname] = {"evidence": [], "proofs": {}}
+    for cell in doctree.findall(nodes.container):
+        metadata = cell.get("cell_metadata", {})
+        if cell.get("nb_element") != "cell_code" or "evidence" not in metadata:
+            continue
+        evidence = EVIDENCE.fullmatch(metadata["evidence"])
+        anchor = f"evidence-{len(here['evidence']) + 1}"
+        cell["ids"].append(anchor)
+        for statement in metadata["statement"].split(", "):
+            here["evidence"].append((statement, *evidence.group("kind", "hypothesis"), anchor))
+        cell.insert(0, badge(env.docname, metadata["statement"].split(", "), evidence))
+    for block in doctree.findall(nodes.admonition):
+        if "proof" in block["classes"] and block["ids"] == ["proof"]:
+            labels = [c.removeprefix("proves-") for c in block["classes"] if c.startswith("proves-")]
+            block["ids"] = [f"proof-{len(here['proofs']) + 1}"]
+            here["proofs"] |= {label: block["ids"][0] for label in labels}
+    for number, section in enumerate(doctree.findall(nodes.section)):
+        if section["ids"] == ["proof-content"]:  # sphinx-proof gives all of them the same id
+            section["ids"] = [f"statement-content-{number}"]
+
+
+def badge(docname, labels, evidence):
+    """The line above an evidence cell: what kind of evidence, for which statement."""
+    kind, hypothesis = evidence.group("kind", "hypothesis")
+    text = nodes.paragraph("", "", nodes.strong("", BADGES[kind]), nodes.Text(": "))
+    for i, label in enumerate(labels):
+        xref = pending_xref(
+            "", nodes.literal("", label), refdoc=docname, refdomain="prf", reftype="ref",
+            reftarget=label, refexplicit=False, refwarn=True,
+        )  # fmt: skip
+        text += [nodes.Text(", ")] * bool(i) + [xref]
+    if hypothesis:
+        text += nodes.Text(f" without “{hypothesis}”")
+    return nodes.container("", text, classes=["evidence", f"evidence-{kind}"])
+
+
+def purge(app, env, docname):
+    """Forget what a page held before it is read again."""
+    getattr(env, "zl_found", {}).pop(docname, None)
+
+
+# --- the ledger's page -----------------------------------------------------------------------
+
+
+class ledger(nodes.General, nodes.Element):
+    """Stands where the ledger will be, until all pages are read."""
+
+
+class Ledger(SphinxDirective):
+    """The ledger: every statement, where it is proved and what supports it."""
+
+    def run(self):
+        """Leave a mark; `fill_ledger` replaces it."""
+        self.env.zl_ledger = self.env.docname
+        self.env.note_dependency(str(ROOT / "book" / "statements.yml"))
+        return [ledger()]
+
+
+def rewrite_ledger(app, env):
+    """Write the ledger's page in every build, as any page may have changed what it says."""
+    return [env.zl_ledger] if hasattr(env, "zl_ledger") else []
+
+
+def fill_ledger(app, doctree, docname):
+    """Replace the mark by one entry a statement."""
+    for mark in list(doctree.findall(ledger)):
+        mark.replace_self([entry(app, docname, s) for s in statements()])
+
+
+def entry(app, docname, statement):
+    """One statement: its number, source, proof, what it rests on, its evidence."""
+    env, label = app.env, statement["id"]
+    found = env.zl_found
+
+    def link(text, target, anchor):
+        uri = app.builder.get_relative_uri(docname, target) + f"#{anchor}"
+        return nodes.reference("", text, refuri=uri, internal=True)
+
+    def named(label):
+        """“Theorem 3.2”, linked."""
+        place = env.proof_list[label]
+        number = env.toc_fignumbers[place["docname"]][place["countertype"]][label]
+        text = f"{place['realtype'].title()} {'.'.join(map(str, number))}"
+        return link(text, place["docname"], label)
+
+    def item(term, *content):
+        return nodes.list_item("", nodes.paragraph("", "", nodes.strong("", term + " "), *content))
+
+    def separated(parts):
+        return [x for i, p in enumerate(parts) for x in ([nodes.Text(", "), p] if i else [p])]
+
+    title = nodes.paragraph("", "", named(label), nodes.Text(f" · {statement['title']}"))
+    title["classes"] = ["ledger-title"]
+    items = [item("Source", nodes.Text(statement["source"]))]
+    proofs = [link("proved", d, f["proofs"][label]) for d, f in found.items() if label in f["proofs"]]
+    if proofs:
+        items.append(item("Proof", *separated(proofs)))
+    if statement.get("uses"):
+        items.append(item("Rests on", *separated([named(u) for u in statement["uses"]])))
+    cells = [(d, *e) for d, f in found.items() for e in f["evidence"] if e[0] == label]
+    for kind, words in BADGES.items():
+        links = [
+            link(f"cell {n}" + (f" (without “{hypothesis}”)" if hypothesis else ""), d, anchor)
+            for n, (d, _, k, hypothesis, anchor) in enumerate(cells, start=1)
+            if k == kind
+        ]
+        if links:
+            items.append(item(words, *separated(links)))
+            items[-1]["classes"] = [f"evidence-{kind}"]
+    return nodes.container("", title, nodes.bullet_list("", *items), classes=["ledger-entry"])
+
+
+# --- one set of macros -----------------------------------------------------------------------
+
+
+def macros_for_latex(app, config):
+    """Define the macros of `mathjax3_config` for LaTeX too."""
+    lines = []
+    for name, body in config.mathjax3_config["tex"]["macros"].items():
+        body, arguments = (body, 0) if isinstance(body, str) else body
+        lines.append(f"\\providecommand{{\\{name}}}{{}}\\renewcommand{{\\{name}}}[{arguments}]{{{body}}}")
+    config.latex_elements["preamble"] = "\n".join([config.latex_elements.get("preamble", ""), *lines])
+
+
+def setup(app):
+    """Register all of it with Sphinx."""
+    app.add_config_value("outputs_depend_on", "", "env")
+    app.add_node(ledger)
+    app.add_directive("ledger", Ledger)
+    app.connect("config-inited", key_the_cache)
+    app.connect("config-inited", macros_for_latex)
+    app.connect("doctree-read", collect)
+    app.connect("env-purge-doc", purge)
+    app.connect("env-updated", rewrite_ledger)
+    app.connect("doctree-resolved", fill_ledger)
+    return {"version": "1", "parallel_read_safe": False}

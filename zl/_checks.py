@@ -1,0 +1,43 @@
+"""What every public function asks of its arrays, in one place."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+DOUBLE = "call zl.enable_x64() first, and pass float64 arrays"
+
+
+def double(name: str, a) -> jax.Array:
+    """`a` as a float64 array, or a ValueError that names the argument.
+
+    Integers are taken as they are; single precision is refused, because the digits it lacks
+    cannot be put back.
+    """
+    if not isinstance(a, jax.Array):
+        a = np.asarray(a)
+    if not (jnp.issubdtype(a.dtype, jnp.integer) or a.dtype == jnp.float64):
+        raise ValueError(f"{name} has dtype {a.dtype}, but double precision is needed: {DOUBLE}.")
+    if not jax.config.jax_enable_x64:
+        raise ValueError(f"{name} would be rounded to single precision: {DOUBLE}.")
+    if not isinstance(a, jax.core.Tracer) and not np.isfinite(a).all():
+        raise ValueError(f"{name} contains NaN or infinity.")
+    return jnp.asarray(a, jnp.float64)
+
+
+def matrix(name: str, a, rows: int | None = None, columns: int | None = None) -> jax.Array:
+    """`a` as a non-empty float64 matrix of the given shape, or a ValueError that names it."""
+    a = double(name, a)
+    if a.ndim != 2 or 0 in a.shape:
+        raise ValueError(f"{name} must be a non-empty matrix, one sample a column; it has shape {a.shape}.")
+    columns_of(name, a, rows, columns)
+    return a
+
+
+def columns_of(name: str, a, rows: int | None, columns: int | None = None) -> None:
+    """Check the shape of a matrix (usable under `jax.jit`, where values are not known)."""
+    wanted = (rows, columns)
+    if a.ndim != 2 or any(w is not None and w != s for w, s in zip(wanted, a.shape, strict=True)):
+        shown = ", ".join("any" if w is None else str(w) for w in wanted)
+        raise ValueError(
+            f"{name} has shape {tuple(a.shape)}, but ({shown}) is needed: samples are columns."
+        )

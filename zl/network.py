@@ -1,0 +1,187 @@
+"""Fully connected networks: the setting of the whole book."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from zl import _checks, activations
+from zl.activations import Activation
+
+__all__ = ["Layer", "Network", "Params", "cost"]
+
+
+class Layer(NamedTuple):
+    """One affine layer, z = W x + b."""
+
+    W: Float[Array, "out in"]
+    b: Float[Array, " out"]
+
+
+Params = tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The shape of a network: its widths and its activation, without parameters.
+
+    Layer l computes Z⁽ˡ⁾ = W_l X⁽ˡ⁻¹⁾ + b_l 1ᵀ and X⁽ˡ⁾ = σ(Z⁽ˡ⁾) for l = 1 … L; the output layer
+    L + 1 has no activation. Hashable, so it can be a static argument of `jax.jit`.
+
+    Args:
+        widths: (M₀, M₁, …, M_L, Q): input dimension, hidden widths, outputs.
+        activation: an `Activation` or the name of one.
+
+    Raises:
+        ValueError: if there are fewer than two widths, or one is not a positive integer, or no
+            activation has that name.
+
+    Example:
+        >>> net = zl.Network((4, 3, 2), "tanh")
+        >>> net.L, net.K
+        (1, 23)
+    """
+
+    widths: tuple[int, ...]
+    activation: Activation
+
+    def __init__(self, widths, activation: str | Activation = "tanh"):
+        try:
+            checked = tuple(int(w) for w in widths)
+        except (TypeError, ValueError):
+            checked = ()
+        if len(checked) < 2 or checked != tuple(widths) or min(checked) < 1:
+            raise ValueError(
+                f"widths must be (M0, M1, …, ML, Q), positive integers; they are {widths!r}."
+            )
+        object.__setattr__(self, "widths", checked)
+        object.__setattr__(self, "activation", activations.get(activation))
+
+    @property
+    def M0(self) -> int:
+        """Dimension of the inputs."""
+        return self.widths[0]
+
+    @property
+    def Q(self) -> int:
+        """Number of outputs."""
+        return self.widths[-1]
+
+    @property
+    def L(self) -> int:
+        """Number of hidden layers."""
+        return len(self.widths) - 2
+
+    @property
+    def K(self) -> int:
+        """Number of parameters: the sum of M_l (M_{l-1} + 1) over the layers l = 1 … L + 1."""
+        return sum(m * (n + 1) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True))
+
+    def init(self, key: PRNGKeyArray, gain: float = 1.0) -> Params:
+        """Random parameters: entries of W_l normal with variance gain²/M_{l-1}, and b_l = 0.
+
+        Args:
+            key: a key made by `jax.random.key`.
+            gain: the factor that scales every weight matrix.
+
+        Example:
+            >>> import jax
+            >>> params = zl.Network((4, 3, 2)).init(jax.random.key(0))
+            >>> [layer.W.shape for layer in params]
+            [(3, 4), (2, 3)]
+        """
+        keys = jax.random.split(key, self.L + 1)
+        shapes = zip(keys, self.widths[:-1], self.widths[1:], strict=True)
+        return tuple(
+            Layer(gain * jax.random.normal(k, (m, n)) / jnp.sqrt(n), jnp.zeros(m))
+            for k, n, m in shapes
+        )
+
+    def layers(
+        self, params: Params, X: Float[Array, "M0 N"]
+    ) -> tuple[tuple[Float[Array, "in N"], ...], tuple[Float[Array, "out N"], ...]]:
+        """What enters and what leaves every affine layer.
+
+        Args:
+            params: a tuple of L + 1 `Layer(W, b)`.
+            X: inputs (M0, N), one sample a column.
+
+        Returns:
+            ((X⁽⁰⁾, …, X⁽ᴸ⁾), (Z⁽¹⁾, …, Z⁽ᴸ⁺¹⁾)), each of length L + 1: entry l - 1 belongs to
+            layer l, as in `params`. The last Z is the network's output X⁽ᴸ⁺¹⁾.
+
+        Raises:
+            ValueError: if a shape does not fit; the message names the argument.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> net = zl.Network((4, 3, 2))
+            >>> Xs, Zs = net.layers(net.init(jax.random.key(0)), jnp.ones((4, 5)))
+            >>> [x.shape for x in Xs], [z.shape for z in Zs]
+            ([(4, 5), (3, 5)], [(3, 5), (2, 5)])
+        """
+        X = jnp.asarray(X)
+        _checks.columns_of("X", X, self.M0)
+        self._check(params)
+        Xs, Zs = [X], []
+        for W, b in params:
+            Zs.append(W @ Xs[-1] + b[:, None])
+            Xs.append(self.activation(Zs[-1]))
+        return tuple(Xs[:-1]), tuple(Zs)
+
+    def apply(self, params: Params, X: Float[Array, "M0 N"]) -> Float[Array, "Q N"]:
+        """The network's output X⁽ᴸ⁺¹⁾, one column a sample.
+
+        Args:
+            params: a tuple of L + 1 `Layer(W, b)`.
+            X: inputs (M0, N), one sample a column.
+
+        Raises:
+            ValueError: if a shape does not fit; the message names the argument.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> net = zl.Network((4, 3, 2))
+            >>> net.apply(net.init(jax.random.key(0)), jnp.ones((4, 5))).shape
+            (2, 5)
+        """
+        return self.layers(params, X)[1][-1]
+
+    def _check(self, params: Params) -> None:
+        shapes = tuple((W.shape, b.shape) for W, b in params)
+        needed = tuple(
+            ((m, n), (m,)) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True)
+        )
+        if shapes != needed:
+            raise ValueError(
+                f"params has shapes {shapes}, but widths {self.widths} need {needed}, layer by layer."
+            )
+
+
+def cost(
+    net: Network, params: Params, X: Float[Array, "M0 N"], Y: Float[Array, "Q N"]
+) -> Float[Array, ""]:
+    """The cost C = (1/2N) Σᵢ |x(xᵢ) - yᵢ|², half the mean squared error over the N samples.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        X: inputs (M0, N).
+        Y: labels (Q, N).
+
+    Raises:
+        ValueError: if a shape does not fit; the message names the argument.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> net = zl.Network((4, 3, 2))
+        >>> params = jax.tree.map(jnp.zeros_like, net.init(jax.random.key(0)))
+        >>> float(zl.cost(net, params, jnp.ones((4, 5)), jnp.ones((2, 5))))
+        1.0
+    """
+    output = net.apply(params, X)
+    Y = jnp.asarray(Y)
+    _checks.columns_of("Y", Y, *output.shape)
+    return jnp.sum((output - Y) ** 2) / (2 * Y.shape[1])
