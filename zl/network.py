@@ -155,9 +155,7 @@ class Network:
             ((m, n), (m,)) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True)
         )
         if shapes != needed:
-            raise ValueError(
-                f"params has shapes {shapes}, but widths {self.widths} need {needed}, layer by layer."
-            )
+            raise ValueError(f"params has shapes {shapes}, but widths {self.widths} need {needed}.")
 
 
 def cost(

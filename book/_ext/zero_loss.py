@@ -7,6 +7,7 @@
 
 import hashlib
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def collect(app, doctree):
         cell.insert(0, badge(env.docname, metadata["statement"].split(", "), evidence))
     for block in doctree.findall(nodes.admonition):
         if "proof" in block["classes"] and block["ids"] == ["proof"]:
-            labels = [c.removeprefix("proves-") for c in block["classes"] if c.startswith("proves-")]
+            labels = [
+                c.removeprefix("proves-") for c in block["classes"] if c.startswith("proves-")
+            ]
             block["ids"] = [f"proof-{len(here['proofs']) + 1}"]
             here["proofs"] |= {label: block["ids"][0] for label in labels}
     for number, section in enumerate(doctree.findall(nodes.section)):
@@ -156,7 +159,9 @@ def entry(app, docname, statement):
     title = nodes.paragraph("", "", named(label), nodes.Text(f" · {statement['title']}"))
     title["classes"] = ["ledger-title"]
     items = [item("Source", nodes.Text(statement["source"]))]
-    proofs = [link("proved", d, f["proofs"][label]) for d, f in found.items() if label in f["proofs"]]
+    proofs = [
+        link("proved", d, f["proofs"][label]) for d, f in found.items() if label in f["proofs"]
+    ]
     if proofs:
         items.append(item("Proof", *separated(proofs)))
     if statement.get("uses"):
@@ -174,6 +179,19 @@ def entry(app, docname, statement):
     return nodes.container("", title, nodes.bullet_list("", *items), classes=["ledger-entry"])
 
 
+# --- downloads -------------------------------------------------------------------------------
+
+
+def offer_notebook(app, pagename, templatename, context, doctree):
+    """Put the executed notebook beside its source; the theme then draws a download button."""
+    executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
+    if pagename in getattr(app.env, "zl_found", {}) and executed.exists():
+        offered = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
+        offered.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(executed, offered)
+        context["ipynb_source"] = f"{pagename}.ipynb"
+
+
 # --- one set of macros -----------------------------------------------------------------------
 
 
@@ -182,8 +200,12 @@ def macros_for_latex(app, config):
     lines = []
     for name, body in config.mathjax3_config["tex"]["macros"].items():
         body, arguments = (body, 0) if isinstance(body, str) else body
-        lines.append(f"\\providecommand{{\\{name}}}{{}}\\renewcommand{{\\{name}}}[{arguments}]{{{body}}}")
-    config.latex_elements["preamble"] = "\n".join([config.latex_elements.get("preamble", ""), *lines])
+        lines.append(
+            f"\\providecommand{{\\{name}}}{{}}\\renewcommand{{\\{name}}}[{arguments}]{{{body}}}"
+        )
+    config.latex_elements["preamble"] = "\n".join(
+        [config.latex_elements.get("preamble", ""), *lines]
+    )
 
 
 def setup(app):
@@ -197,4 +219,5 @@ def setup(app):
     app.connect("env-purge-doc", purge)
     app.connect("env-updated", rewrite_ledger)
     app.connect("doctree-resolved", fill_ledger)
+    app.connect("html-page-context", offer_notebook, priority=400)  # before the theme's buttons
     return {"version": "1", "parallel_read_safe": False}
