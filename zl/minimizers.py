@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from zl import _checks
+from zl import _checks, _random
 from zl.errors import HypothesisError
 from zl.jacobian import numerical_rank
 from zl.network import Layer, Network, Params
@@ -135,10 +135,12 @@ def pull_back(
     rng = None
     if key is not None:
         live[:-1] = [min(net.widths[1 : l + 1]) for l in range(1, net.L + 1)]
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        rng = _random.generator(key)
     T, later = B.T @ (Y - mean[:, None]), []  # T: targets of the live neurons of layer l + 1
     for l in range(net.L, 0, -1):
-        V = _isometry(rng, live[l], live[l - 1])
+        V = np.eye(live[l], live[l - 1])
+        if rng is not None:
+            V = _random.orthonormal(rng, live[l], live[l - 1])
         middle = T.mean(axis=1)
         U = V.T @ (T - middle[:, None])
         scale = (np.abs(U).max() or 1.0) / (fill * half_width)
@@ -173,14 +175,6 @@ def _label_space(theorem: str, net: Network, Y):
             f"Try: widen layer {l} to {rank} neurons or more.",
         )
     return np.linalg.svd(centred, full_matrices=False)[0][:, : max(rank, 1)], mean
-
-
-def _isometry(rng: np.random.Generator | None, rows: int, columns: int):
-    """A matrix with orthonormal rows: the identity's first rows, or uniformly random ones."""
-    if rng is None:
-        return np.eye(rows, columns)
-    Q, R = scipy.linalg.qr(rng.normal(size=(columns, rows)), mode="economic")
-    return (Q * np.sign(np.diag(R))).T
 
 
 def _embed(live: Layer, rows: int, columns: int, centre: float, rest: float) -> Layer:
