@@ -28,7 +28,9 @@ def matrix(name: str, a, rows: int | None = None, columns: int | None = None) ->
     """`a` as a non-empty float64 matrix of the given shape, or a ValueError that names it."""
     a = double(name, a)
     if a.ndim != 2 or 0 in a.shape:
-        raise ValueError(f"{name} must be a non-empty matrix, one sample a column; it has shape {a.shape}.")
+        raise ValueError(
+            f"{name} must be a non-empty matrix, one sample a column; it has shape {a.shape}."
+        )
     columns_of(name, a, rows, columns)
     return a
 

@@ -1,11 +1,10 @@
 """Training data: generic, ill-conditioned, and two real sets. Samples are columns."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from zl import _checks
+from zl import _checks, _random
 
 __all__ = ["coffee_spectra", "digits", "generic", "ill_conditioned"]
 
@@ -33,8 +32,7 @@ def generic(key: PRNGKeyArray, M0: int, N: int, Q: int) -> Data:
         ((10, 5), (2, 5))
     """
     _sizes(M0=M0, N=N, Q=Q)
-    inputs, labels = jax.random.split(key)
-    return jax.random.normal(inputs, (M0, N)), jax.random.normal(labels, (Q, N))
+    return _random.normal(key, (M0, N), (Q, N))
 
 
 def ill_conditioned(key: PRNGKeyArray, M0: int, N: int, Q: int, cond: float) -> Data:
@@ -65,12 +63,10 @@ def ill_conditioned(key: PRNGKeyArray, M0: int, N: int, Q: int, cond: float) -> 
     _sizes(M0=M0, N=N, Q=Q)
     if not 1 <= cond < np.inf:
         raise ValueError(f"cond must be a number of at least 1; it is {cond}.")
-    left, right, labels = jax.random.split(key, 3)
-    r = min(M0, N)
-    U = jax.random.orthogonal(left, M0)[:, :r]
-    V = jax.random.orthogonal(right, N)[:, :r]
-    X = (U * jnp.logspace(0.0, -np.log10(cond), r)) @ V.T
-    return _checks.double("X", X), jax.random.normal(labels, (Q, N))
+    rng, r = _random.generator(key), min(M0, N)
+    U, V = _random.orthonormal(rng, r, M0), _random.orthonormal(rng, r, N)
+    X = (U.T * np.logspace(0.0, -np.log10(cond), r)) @ V
+    return _checks.double("X", X), jnp.asarray(rng.normal(size=(Q, N)))
 
 
 def digits(N: int | None = None) -> Data:

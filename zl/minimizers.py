@@ -5,10 +5,10 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
+import scipy.linalg
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from zl import _checks
+from zl import _checks, _random
 from zl.errors import HypothesisError
 from zl.jacobian import numerical_rank
 from zl.network import Layer, Network, Params
@@ -44,16 +44,16 @@ def first_layer(X: Float[Array, "M0 N"], Z: Float[Array, "M N"]) -> Layer:
         >>> bool(abs(W @ X + b[:, None] - Z).max() < 1e-13)
         True
     """
-    X = _checks.matrix("X", X)
-    Z = _checks.matrix("Z", Z, columns=X.shape[1])
-    return _first_layer("The first layer's lemma", X, Z)
+    X = np.asarray(_checks.matrix("X", X))
+    Z = np.asarray(_checks.matrix("Z", Z, columns=X.shape[1]))
+    return jax.tree.map(jnp.asarray, _first_layer("The first layer's lemma", X, Z))
 
 
 def _first_layer(theorem: str, X, Z) -> Layer:
     M0, N = X.shape
-    size = float(jnp.abs(X).max()) or 1.0
-    A = jnp.vstack([X, jnp.full((1, N), size)])
-    Q, R = jnp.linalg.qr(A)  # A = Q R; R has the singular values of A
+    size = np.abs(X).max() or 1.0
+    A = np.vstack([X, np.full((1, N), size)])
+    (reflectors, tau), R = scipy.linalg.qr(A, mode="raw")  # R has the singular values of A
     rank = numerical_rank(R, rtol=max(A.shape) * np.finfo(float).eps)
     if rank < N:
         raise HypothesisError(
@@ -65,8 +65,9 @@ def _first_layer(theorem: str, X, Z) -> Layer:
             "Try: drop repeated or affinely dependent samples until N equals this rank, or use "
             "inputs with more independent features.",
         )
-    Wb = solve_triangular(R, Z.T, trans="T")
-    Wb = (Q @ Wb).T
+    Wb = np.zeros((M0 + 1, len(Z)), order="F")
+    Wb[:N] = scipy.linalg.solve_triangular(R, Z.T, trans="T")
+    Wb = scipy.linalg.lapack.dormqr("L", "N", reflectors, tau, Wb, lwork=64 * Wb.size)[0].T
     return Layer(Wb[:, :-1], size * Wb[:, -1])
 
 
@@ -82,8 +83,8 @@ def pull_back(
 
     Targets for the last hidden layer are placed inside the image of σ so that one affine map
     sends them to Y; σ⁻¹ and an affine map make them targets for the layer before, and so on; the
-    first layer reaches its targets because the inputs are affinely independent. Only m ≥ Q
-    neurons of a layer carry the labels; the others stay constant over the samples.
+    first layer reaches its targets because the inputs are affinely independent. Only as many
+    neurons of a layer as necessary carry the labels; the others stay constant over the samples.
 
     Precision. In each layer the targets fill the fraction `fill` of the activation's window. The
     step from one layer to the one before stretches the largest targets by σ⁻¹ and scales them
@@ -93,28 +94,28 @@ def pull_back(
     digits instead where σ(0) ≠ 0 (sigmoid, softplus): eps/fill of the targets' spread is lost.
 
     Args:
-        net: a network whose hidden widths are all at least Q.
+        net: a network whose hidden widths are all at least r = rank(Y - ȳ1ᵀ), the rank of the
+            centred labels. Widths of at least Q always do, as r ≤ min(Q, N - 1).
         X: affinely independent inputs (M0, N).
         Y: any labels (Q, N).
         key: if given, the weights of layers 2 … L + 1 are random (orthonormal rows, scaled) and
             min(M₁, …, M_l) neurons of layer l carry the labels; by default they are scaled
-            identities and Q neurons do.
+            identities and min(Q, smallest width) neurons do.
         fill: in (0, 1).
 
     Returns:
         Parameters with C = 0 up to rounding.
 
     Raises:
-        HypothesisError: if a hidden width is smaller than Q, or the inputs are affinely dependent.
+        HypothesisError: if a hidden width is smaller than r, or the inputs are affinely dependent.
         ValueError: if an argument is empty, not finite, of the wrong shape or in single precision,
             or fill is not in (0, 1).
 
     Warns:
         RuntimeWarning: if rounding has spoilt the fit (relative residual above 1e-6).
 
-    Source: [CM] Theorem 2.1, in the sharper form of the book's chapter on pulling back: affinely
-    independent inputs and hidden widths ≥ Q suffice, for every componentwise activation that is a
-    diffeomorphism on an interval.
+    Source: [CM] Theorem 2.1, in the sharper form of the book's chapter on pulling back, for every
+    componentwise activation that is a diffeomorphism on an interval.
 
     Example:
         >>> import jax
@@ -124,62 +125,75 @@ def pull_back(
         True
     """
     theorem = "Pulling back ([CM] Theorem 2.1, sharper form)"
-    X = _checks.matrix("X", X, rows=net.M0)
-    Y = _checks.matrix("Y", Y, rows=net.Q, columns=X.shape[1])
+    X = np.asarray(_checks.matrix("X", X, rows=net.M0))
+    Y = np.asarray(_checks.matrix("Y", Y, rows=net.Q, columns=X.shape[1]))
     if not 0 < fill < 1:
         raise ValueError(f"fill must lie in (0, 1); it is {fill}.")
-    for l, width in enumerate(net.widths[1:-1], start=1):
-        if width < net.Q:
-            raise HypothesisError(
-                theorem,
-                "hidden widths of at least Q",
-                f"M_{l} = {width}",
-                f"but Q = {net.Q} is needed",
-                f"Try: widen layer {l} to {net.Q} neurons or more.",
-            )
+    B, mean = _label_space(theorem, net, Y)  # Y = mean 1ᵀ + B Bᵀ(Y - mean 1ᵀ)
     sigma, (centre, half_width) = net.activation, net.activation.window
-    live = [net.Q] * net.L + [net.Q]  # live[l - 1] neurons of layer l carry the labels
-    keys = [None] * net.L
+    live = [B.shape[1]] * (net.L + 1)  # live[l - 1] neurons of layer l carry the labels
+    rng = None
     if key is not None:
         live[:-1] = [min(net.widths[1 : l + 1]) for l in range(1, net.L + 1)]
-        keys = jax.random.split(key, net.L)
-    T, later = Y, []  # T: the targets of the live neurons of layer l + 1
+        rng = _random.generator(key)
+    T, later = B.T @ (Y - mean[:, None]), []  # T: targets of the live neurons of layer l + 1
     for l in range(net.L, 0, -1):
-        V = _isometry(keys[l - 1], live[l], live[l - 1])
-        middle = (T.max(axis=1) + T.min(axis=1)) / 2
+        V = np.eye(live[l], live[l - 1])
+        if rng is not None:
+            V = _random.orthonormal(rng, live[l], live[l - 1])
+        middle = T.mean(axis=1)
         U = V.T @ (T - middle[:, None])
-        scale = (float(jnp.abs(U).max()) or 1.0) / (fill * half_width)
+        scale = (np.abs(U).max() or 1.0) / (fill * half_width)
         later.insert(0, Layer(scale * V, middle - scale * centre * V.sum(axis=1)))
-        T = sigma.inverse(centre + U / scale)  # the features are centre + U / scale
-    first = _first_layer(theorem, X, T)
-    _warn_if_spoilt(Network((net.M0, *live), sigma), (first, *later), X, Y, fill)
-    shapes = zip((first, *later), net.widths[1:], net.widths[:-1], strict=True)
-    return tuple(_embed(layer, rows, columns, centre, sigma) for layer, rows, columns in shapes)
+        T = np.asarray(sigma.inverse(centre + U / scale))  # the features are centre + U / scale
+    layers = [_first_layer(theorem, X, T), *later]
+    layers[-1] = Layer(B @ layers[-1].W, B @ layers[-1].b + mean)
+    _warn_if_spoilt(Network((net.M0, *live[:-1], net.Q), sigma), tuple(layers), X, Y, fill)
+    rest = float(sigma.inverse(jnp.float64(centre)))
+    shapes = zip(layers, net.widths[1:], net.widths[:-1], strict=True)
+    return tuple(_embed(layer, rows, columns, centre, rest) for layer, rows, columns in shapes)
 
 
-def _isometry(key, rows: int, columns: int):
-    """A matrix with orthonormal rows: the identity's first rows, or random ones."""
-    if key is None:
-        return jnp.eye(rows, columns)
-    return jax.random.orthogonal(key, columns)[:rows]
+def _label_space(theorem: str, net: Network, Y):
+    """An orthonormal basis of the space the centred labels must be drawn from, and their mean.
+
+    Where all widths allow it this is all of R^Q; otherwise the span of the centred labels.
+    """
+    mean = Y.mean(axis=1)
+    narrowest = min(net.widths[1:])
+    if narrowest >= net.Q:
+        return np.eye(net.Q), mean
+    centred = Y - mean[:, None]
+    rank = numerical_rank(centred, rtol=4 * max(Y.shape) * np.finfo(float).eps)
+    if narrowest < rank:
+        l = net.widths.index(narrowest, 1)
+        raise HypothesisError(
+            theorem,
+            "hidden widths of at least the rank of the centred labels",
+            f"M_{l} = {narrowest}",
+            f"but rank (Y - ȳ1ᵀ) = {rank} is needed (Q = {net.Q} always suffices)",
+            f"Try: widen layer {l} to {rank} neurons or more.",
+        )
+    return np.linalg.svd(centred, full_matrices=False)[0][:, : max(rank, 1)], mean
 
 
-def _embed(live: Layer, rows: int, columns: int, centre: float, sigma) -> Layer:
+def _embed(live: Layer, rows: int, columns: int, centre: float, rest: float) -> Layer:
     """The live block of a layer, completed by neurons that stay at the window's centre.
 
     A neuron beyond the live ones hands its constant on to the neuron of the same number with the
     layer's own scale, so the completed W has the rank of a (scaled) identity where it can.
     """
-    (m, n), scale = live.W.shape, jnp.linalg.norm(live.W[0])
-    passed = jnp.arange(max(m, n), max(m, n, min(rows, columns)))
-    W = jnp.zeros((rows, columns)).at[:m, :n].set(live.W).at[passed, passed].set(scale)
-    b = jnp.full(rows, sigma.inverse(jnp.float64(centre))).at[:m].set(live.b)
-    return Layer(W, b.at[passed].add(-scale * centre))
+    (m, n), scale = live.W.shape, np.linalg.norm(live.W[0])
+    W, b = np.zeros((rows, columns)), np.full(rows, rest)
+    W[:m, :n], b[:m] = live
+    passed = np.arange(max(m, n), min(rows, columns))
+    W[passed, passed] = scale
+    b[passed] -= scale * centre
+    return Layer(jnp.asarray(W), jnp.asarray(b))
 
 
 def _warn_if_spoilt(net: Network, params: Params, X, Y, fill: float) -> None:
-    residual = net.apply(params, X) - Y
-    error = float(jnp.linalg.norm(residual) / (jnp.linalg.norm(Y) + np.finfo(float).tiny))
+    error = np.linalg.norm(net.apply(params, X) - Y) / (np.linalg.norm(Y) or 1.0)
     if not error < 1e-6:
         warnings.warn(
             f"rounding has spoilt this fit: relative residual {error:.1e} with fill = {fill} and "

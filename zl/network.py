@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from zl import _checks, activations
+from zl import _checks, _random, activations
 from zl.activations import Activation
 
 __all__ = ["Layer", "Network", "Params", "cost"]
@@ -92,11 +92,10 @@ class Network:
             >>> [layer.W.shape for layer in params]
             [(3, 4), (2, 3)]
         """
-        keys = jax.random.split(key, self.L + 1)
-        shapes = zip(keys, self.widths[:-1], self.widths[1:], strict=True)
+        shapes = tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
         return tuple(
-            Layer(gain * jax.random.normal(k, (m, n)) / jnp.sqrt(n), jnp.zeros(m))
-            for k, n, m in shapes
+            Layer(gain * W / np.sqrt(W.shape[1]), jnp.zeros(W.shape[0]))
+            for W in _random.normal(key, *shapes)
         )
 
     def layers(
@@ -155,9 +154,7 @@ class Network:
             ((m, n), (m,)) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True)
         )
         if shapes != needed:
-            raise ValueError(
-                f"params has shapes {shapes}, but widths {self.widths} need {needed}, layer by layer."
-            )
+            raise ValueError(f"params has shapes {shapes}, but widths {self.widths} need {needed}.")
 
 
 def cost(

@@ -9,6 +9,7 @@
 
 import hashlib
 import re
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -72,6 +73,15 @@ def keep_outputs(app, doctree):
             nbformat.write(cache.merge_match_into_notebook(notebook)[1], file)
 
 
+# --- accessibility ---------------------------------------------------------------------------
+
+
+def bibliography_is_a_list(app, pagename, templatename, context, doctree):
+    """Call the bibliography's entries items of its list; docutils gives them an obsolete role."""
+    obsolete, item = 'role="doc-biblioentry"', 'role="listitem"'
+    context["body"] = context.get("body", "").replace(obsolete, item)
+
+
 # --- evidence cells and proofs, while a page is read -----------------------------------------
 
 
@@ -92,7 +102,9 @@ def collect(app, doctree):
         cell.insert(0, badge(env.docname, metadata["statement"].split(", "), evidence))
     for block in doctree.findall(nodes.admonition):
         if "proof" in block["classes"] and block["ids"] == ["proof"]:
-            labels = [c.removeprefix("proves-") for c in block["classes"] if c.startswith("proves-")]
+            labels = [
+                c.removeprefix("proves-") for c in block["classes"] if c.startswith("proves-")
+            ]
             block["ids"] = [f"proof-{len(here['proofs']) + 1}"]
             here["proofs"] |= {label: block["ids"][0] for label in labels}
     for number, section in enumerate(doctree.findall(nodes.section)):
@@ -173,7 +185,9 @@ def entry(app, docname, statement):
     title = nodes.paragraph("", "", named(label), nodes.Text(f" · {statement['title']}"))
     title["classes"] = ["ledger-title"]
     items = [item("Source", nodes.Text(statement["source"]))]
-    proofs = [link("proved", d, f["proofs"][label]) for d, f in found.items() if label in f["proofs"]]
+    proofs = [
+        link("proved", d, f["proofs"][label]) for d, f in found.items() if label in f["proofs"]
+    ]
     if proofs:
         items.append(item("Proof", *separated(proofs)))
     if statement.get("uses"):
@@ -191,6 +205,19 @@ def entry(app, docname, statement):
     return nodes.container("", title, nodes.bullet_list("", *items), classes=["ledger-entry"])
 
 
+# --- downloads -------------------------------------------------------------------------------
+
+
+def offer_notebook(app, pagename, templatename, context, doctree):
+    """Put the executed notebook beside its source; the theme then draws a download button."""
+    executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
+    if pagename in getattr(app.env, "zl_found", {}) and executed.exists():
+        offered = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
+        offered.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(executed, offered)
+        context["ipynb_source"] = f"{pagename}.ipynb"
+
+
 # --- one set of macros -----------------------------------------------------------------------
 
 
@@ -199,17 +226,12 @@ def macros_for_latex(app, config):
     lines = []
     for name, body in config.mathjax3_config["tex"]["macros"].items():
         body, arguments = (body, 0) if isinstance(body, str) else body
-        lines.append(f"\\providecommand{{\\{name}}}{{}}\\renewcommand{{\\{name}}}[{arguments}]{{{body}}}")
-    config.latex_elements["preamble"] = "\n".join([config.latex_elements.get("preamble", ""), *lines])
-
-
-# --- accessibility ---------------------------------------------------------------------------
-
-
-def bibliography_is_a_list(app, pagename, templatename, context, doctree):
-    """Call the bibliography's entries items of its list; docutils gives them an obsolete role."""
-    obsolete, item = 'role="doc-biblioentry"', 'role="listitem"'
-    context["body"] = context.get("body", "").replace(obsolete, item)
+        lines.append(
+            f"\\providecommand{{\\{name}}}{{}}\\renewcommand{{\\{name}}}[{arguments}]{{{body}}}"
+        )
+    config.latex_elements["preamble"] = "\n".join(
+        [config.latex_elements.get("preamble", ""), *lines]
+    )
 
 
 def setup(app):
@@ -220,9 +242,10 @@ def setup(app):
     app.connect("config-inited", key_the_cache)
     app.connect("config-inited", macros_for_latex)
     app.connect("doctree-read", keep_outputs)
+    app.connect("html-page-context", bibliography_is_a_list)
     app.connect("doctree-read", collect)
     app.connect("env-purge-doc", purge)
     app.connect("env-updated", rewrite_ledger)
     app.connect("doctree-resolved", fill_ledger)
-    app.connect("html-page-context", bibliography_is_a_list)
+    app.connect("html-page-context", offer_notebook, priority=400)  # before the theme's buttons
     return {"version": "1", "parallel_read_safe": False}

@@ -1,0 +1,43 @@
+"""Random matrices without a new compilation for every new shape."""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def normal(key, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
+    """Arrays of independent standard normal numbers, one for each shape.
+
+    JAX compiles its generator anew for every shape, which takes longer than everything else that
+    a small network does. So one vector is drawn, whose length is a power of two and at least
+    4096, and cut into pieces.
+    """
+    total = sum(math.prod(shape) for shape in shapes)
+    return _cut(_draw(key, max(4096, 1 << (total - 1).bit_length())), shapes)
+
+
+def generator(key) -> np.random.Generator:
+    """A NumPy generator seeded with a JAX key, for what runs outside of JAX."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def orthonormal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """Uniformly (Haar) distributed orthonormal rows."""
+    Q, R = np.linalg.qr(rng.normal(size=(columns, rows)))
+    return (Q * np.sign(np.diag(R))).T
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _draw(key, size):
+    return jax.random.normal(key, (size,))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _cut(flat, shapes):
+    ends = itertools.accumulate(math.prod(shape) for shape in shapes)
+    pieces = jnp.split(flat, list(ends))
+    return tuple(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=False))
