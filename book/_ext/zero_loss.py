@@ -3,16 +3,20 @@
 - The execution cache is keyed on what outputs depend on: `zl/`, the lock, Python.
 - Evidence cells get an anchor and a badge; the `ledger` directive collects them on one page.
 - The macros of `_config.yml` serve LaTeX as well.
+- Executed notebooks keep their outputs when these come from the cache.
+- What the pages' HTML gets wrong is put right.
 """
 
 import hashlib
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import yaml
 from docutils import nodes
+from jupyter_cache import get_cache
 from sphinx.addnodes import pending_xref
 from sphinx.util.docutils import SphinxDirective
 
@@ -56,6 +60,27 @@ def key_the_cache(app, config):
     config.nb_execution_cache_path = str(cache)
 
 
+def keep_outputs(app, doctree):
+    """Write a page's notebook with its outputs, also when they came from the cache.
+
+    MyST-NB shows outputs from the cache on the page, but writes the notebook without them.
+    """
+    file = Path(app.outdir).parent / "jupyter_execute" / f"{app.env.docname}.ipynb"
+    if file.exists():
+        cache, notebook = get_cache(app.config.nb_execution_cache_path), nbformat.read(file, 4)
+        with suppress(KeyError):  # in no cache: a notebook that failed
+            nbformat.write(cache.merge_match_into_notebook(notebook)[1], file)
+
+
+# --- accessibility ---------------------------------------------------------------------------
+
+
+def bibliography_is_a_list(app, pagename, templatename, context, doctree):
+    """Call the bibliography's entries items of its list; docutils gives them an obsolete role."""
+    obsolete, item = 'role="doc-biblioentry"', 'role="listitem"'
+    context["body"] = context.get("body", "").replace(obsolete, item)
+
+
 # --- evidence cells and proofs, while a page is read -----------------------------------------
 
 
@@ -83,8 +108,8 @@ def collect(app, doctree):
             here["proofs"] |= {label: block["ids"][0] for label in labels}
             name_the_proof(block, labels, env.docname)
     for number, section in enumerate(doctree.findall(nodes.section)):
-        if section["ids"] == ["proof-content"]:  # sphinx-proof gives all of them the same id
-            section["ids"] = [f"statement-content-{number}"]
+        if section["ids"] in (["proof-content"], ["exercise-content"], ["solution-content"]):
+            section["ids"] = [f"statement-content-{number}"]  # all of a kind had the same id
 
 
 def name_the_proof(block, labels, docname):
@@ -237,6 +262,8 @@ def setup(app):
     app.add_directive("ledger", Ledger)
     app.connect("config-inited", key_the_cache)
     app.connect("config-inited", macros_for_latex)
+    app.connect("doctree-read", keep_outputs)
+    app.connect("html-page-context", bibliography_is_a_list)
     app.connect("doctree-read", collect)
     app.connect("env-purge-doc", purge)
     app.connect("env-updated", rewrite_ledger)

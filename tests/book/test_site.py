@@ -1,0 +1,375 @@
+"""The built site, as a reader meets it: every page in a real browser, every link, every download.
+
+`faults` opens a page, tries it and says what is wrong with it, in sentences. `test_page` wants
+none on any page of the book; `test_faults_are_found` wants them all on a page made of faults.
+"""
+
+import functools
+import re
+import threading
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import nbformat
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser import find
+from bs4 import BeautifulSoup
+from playwright.sync_api import expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+HTML = ROOT / "_build" / "html"
+DOCUMENTS = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())
+CHAPTERS = [d for d in DOCUMENTS if "{code-cell}" in (ROOT / f"{d}.md").read_text()]
+PAGES = [f"{document}.html" for document in [*DOCUMENTS, "search"]]
+
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 900}
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # there is no other host
+]
+
+# --- a server and a browser ------------------------------------------------------------------
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files, keeps connections open, logs nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def served(folder):
+    """The address at which a folder is served on this machine."""
+    handler = functools.partial(Quiet, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def site():
+    """The folder of the built book."""
+    if not HTML.is_dir():
+        pytest.fail("There is no built book to read: run make book first.")
+    return HTML
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """The address of the built book."""
+    with served(site) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """One browser for all pages, closed after them: its event loop would disturb other tests."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find(), args=FLAGS)
+        yield browser.new_context(viewport=PHONE)
+        browser.close()
+
+
+def opened(reader, url):
+    """A page, its formulas set, all that was folded unfolded; and its errors, as they come."""
+    page, errors = reader.new_page(), []
+    ours = ("{0.scheme}://{0.netloc}/".format(urlsplit(url)), "data:", "blob:")
+
+    def on_request(request):
+        if not request.url.startswith(ours):
+            errors.append(f"asks another host: {request.url}")
+
+    def on_response(response):
+        if response.status >= 400:
+            errors.append(f"gets a {response.status}: {response.url}")
+
+    def on_console(message):
+        if message.type == "error":
+            errors.append(f"console error: {message.text} ({message.location['url']})")
+
+    page.on("request", on_request)
+    page.on("response", on_response)
+    page.on("console", on_console)
+    page.on("requestfailed", lambda request: errors.append(f"cannot get {request.url}"))
+    page.on("pageerror", lambda error: errors.append(f"script error: {error}"))
+    page.goto(url)
+    page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
+    page.evaluate(
+        """async () => {
+            await window.MathJax?.startup?.promise;
+            document.querySelectorAll("details").forEach(e => e.open = true);
+            document.querySelectorAll(".toggle-hidden > .admonition-title").forEach(e => e.click());
+        }"""
+    )
+    return page, errors
+
+
+# --- what can be wrong with a page -----------------------------------------------------------
+
+
+def faults(reader, url):
+    """All that is wrong with a page: on a phone in the dark, then on a desk by daylight."""
+    page, errors = opened(reader, url)
+    try:
+        page.emulate_media(color_scheme="dark")
+        found = mathematics(page) + pictures(page) + too_wide(page) + barriers(page, "dark")
+        page.set_viewport_size(DESK)
+        page.emulate_media(color_scheme="light")
+        return found + barriers(page, "light") + search_fields(page) + errors
+    finally:
+        page.close()
+
+
+def mathematics(page):
+    """Formulas that MathJax did not set, could not set, or never saw."""
+    return page.evaluate(
+        r"""() => {
+            const found = [];
+            for (const e of document.querySelectorAll(".math"))
+                if (!e.querySelector("mjx-container"))
+                    found.push(`formula not set: ${e.textContent}`);
+            for (const e of document.querySelectorAll("mjx-merror, [data-mjx-error]"))
+                found.push(`formula with an error: ${e.dataset.mjxError ?? e.textContent}`);
+            for (const e of document.querySelectorAll("mjx-container mtext"))
+                if (e.textContent.startsWith("\\"))
+                    found.push(`formula with an unknown command: ${e.textContent}`);
+            const code = "code, pre, script, style, .math, mjx-container";
+            const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            for (let text; (text = texts.nextNode());)
+                if (/\\[(\[]|\\begin\{|\$/.test(text.data) && !text.parentElement.closest(code))
+                    found.push(`raw TeX: ${text.data.trim()}`);
+            if (document.title.includes("\\")) found.push(`raw TeX: ${document.title}`);
+            return found;
+        }"""
+    )
+
+
+def pictures(page):
+    """Pictures that do not load, and pictures that say nothing to who cannot see them."""
+    images = page.locator("article img").evaluate_all(
+        """images => Promise.all(images.map(async e => {
+            e.loading = "eager";
+            await e.decode().catch(() => {});
+            return [e.src, e.alt, e.naturalWidth > 0];
+        }))"""
+    )
+    broken = [f"picture does not load: {src}" for src, _, loads in images if not loads]
+    mute = [
+        f"picture without a description: {src} ({alt!r})"
+        for src, alt, _ in images
+        if len(alt.strip()) < 20 or "/" in alt or ".png" in alt
+    ]
+    return broken + mute
+
+
+def too_wide(page):
+    """What makes a page scroll sideways, or is cut off where nobody can scroll to it."""
+    return page.evaluate(
+        """() => {
+            const width = document.documentElement.clientWidth;
+            const escapes = e => {
+                if (e.getBoundingClientRect().right <= width + 1) return false;
+                for (let box = e.parentElement; box.tagName != "ARTICLE"; box = box.parentElement) {
+                    const overflow = getComputedStyle(box).overflowX;
+                    if (overflow != "visible") return !["auto", "scroll"].includes(overflow);
+                }
+                return true;
+            };
+            const found = [...document.querySelectorAll("article *:not(mjx-container *)")]
+                .filter(escapes)
+                .map(e => `sticks out: <${e.tagName.toLowerCase()}> ${e.textContent.slice(0, 60)}`);
+            if (document.scrollingElement.scrollWidth > width)
+                found.push(`${document.scrollingElement.scrollWidth} pixels wide on a phone`);
+            return found;
+        }"""
+    )
+
+
+def barriers(page, scheme):
+    """Serious and critical violations of axe's rules of accessibility, in one colour scheme.
+
+    Each formula is first replaced by its text: axe has no rules for the thousands of elements
+    that MathJax makes, it only spends most of its time on them.
+    """
+    try:
+        expect(page.locator("html")).to_have_attribute("data-theme", scheme, timeout=2000)
+    except AssertionError:
+        return [f"does not turn {scheme} for a reader who wants it {scheme}"]
+    page.evaluate(
+        """document.querySelectorAll("mjx-container > mjx-assistive-mml")
+            .forEach(e => e.parentElement.replaceChildren(e.textContent))"""
+    )
+    # Without `preload` axe does not fetch the style sheets once more, from wrong addresses.
+    options = {"resultTypes": ["violations"], "preload": False}
+    return [
+        f"{scheme}: {rule['help']} ({rule['id']}): {node['html'][:200]}"
+        for rule in Axe().run(page, options=options).response["violations"]
+        for node in rule["nodes"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+
+
+def search_fields(page):
+    """Other than one field after a click on the search button. (Some themes draw three.)"""
+    page.locator(".search-button__button:visible").first.click()
+    fields = page.locator("input[type=search]:visible").count()
+    return [] if fields == 1 else [f"{fields} search fields"]
+
+
+# --- the book --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(reader, address, page):
+    found = faults(reader, address + page)
+    assert not found, "\n".join(found)
+
+
+def test_search_finds_a_theorem(reader, address, site):
+    page, title = next((page, title) for page in PAGES for title in theorem_titles(site / page))
+    tab, errors = opened(reader, address + PAGES[0])
+    tab.set_viewport_size(DESK)
+    tab.locator(".search-button__button:visible").first.click()
+    tab.keyboard.type(max(re.findall("[A-Za-z]+", title), key=len))
+    tab.keyboard.press("Enter")
+    expect(tab.locator(f'#search-results a[href*="{page}"]').first).to_be_visible()
+    assert errors == []
+    tab.close()
+
+
+def theorem_titles(file):
+    """The titles of the theorems, lemmas and propositions of a page, without their formulas."""
+    selector = ":is(.theorem, .lemma, .proposition) > .admonition-title"
+    for title in soup(file).select(selector):
+        words = [t for t in title.find_all(string=True) if not t.find_parent(class_="math")]
+        if named := re.search(r"\((.+)\)", " ".join(words), re.DOTALL):
+            yield named[1]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_notebook_can_be_downloaded(site, chapter):
+    page = soup(site / f"{chapter}.html")
+    links = page.select(".dropdown-download-buttons a[href$='.ipynb']")
+    assert len(links) == 1, "the download button offers no notebook, or more than one"
+    notebook = nbformat.read(site / urljoin(f"{chapter}.html", links[0]["href"]), as_version=4)
+    nbformat.validate(notebook)
+    outputs = [cell for cell in notebook.cells if cell.get("outputs")]
+    assert len(outputs) >= len(page.select(".cell_output")), "the page shows more than the notebook"
+
+
+def test_links_lead_somewhere(site):
+    found = broken_links(site)
+    assert not found, "\n".join(found)
+
+
+def broken_links(site):
+    """Links within a site to a file or an anchor that is not there, or is there twice."""
+    found = []
+    for file in sorted(site.rglob("*.html")):
+        if "_static" in file.parts:
+            continue
+        for link in soup(file).select("a[href]"):
+            to = urlsplit(link["href"])
+            target = (file.parent / unquote(to.path)).resolve() if to.path else file
+            if to.scheme or to.netloc:
+                continue
+            if not target.is_file():
+                found.append(f"{file.relative_to(site)} links to {link['href']}: no such file")
+            elif to.fragment and (n := ids(target).count(unquote(to.fragment))) != 1:
+                found.append(f"{file.relative_to(site)} links to {link['href']}: {n} such anchors")
+    return found
+
+
+@functools.cache
+def soup(file):
+    """A page of the site, parsed."""
+    return BeautifulSoup(file.read_bytes(), "html.parser")
+
+
+@functools.cache
+def ids(file):
+    """All ids of a page, as often as they occur."""
+    return [element["id"] for element in soup(file).select("[id]")]
+
+
+# --- the tests of these tests ----------------------------------------------------------------
+
+SOUND = """<!doctype html>
+<html lang="en" data-theme="light">
+<title>A sound page</title>
+<link rel="icon" href="data:,">
+<script>
+let turn = scheme => document.documentElement.dataset.theme = scheme;
+let show = dark => turn(dark ? "dark" : "light");
+matchMedia("(prefers-color-scheme: dark)").onchange = event => show(event.matches);
+</script>
+<main>
+<h1>A sound page</h1>
+<button class="search-button__button">Search</button>
+<input type="search" aria-label="Search">
+<article><p>In the beginning was the word. <code>$PATH</code></p><!-- here --></article>
+</main>
+</html>
+"""
+BAD = {
+    "asks another host: https://example.org/x.js": "<script src=https://example.org/x.js></script>",
+    "gets a 404": '<script src="nowhere.js"></script>',
+    "console error: oh": '<script>console.error("oh")</script>',
+    "script error: oh": '<script>throw Error("oh")</script>',
+    "formula not set: x": '<span class="math">x</span>',
+    "formula with an error: x": "<mjx-merror>x</mjx-merror>",
+    r"formula with an unknown command: \oh": r"<mjx-container><mtext>\oh</mtext></mjx-container>",
+    "raw TeX: a $$x$$": "<p>a $$x$$</p>",
+    r"raw TeX: \(x\)": r"<p>\(x\)</p>",
+    r"raw TeX: \begin{align}": r"<p>\begin{align}</p>",
+    "picture does not load": '<img src="data:image/png;base64,x" alt="Two lines that cross at 1">',
+    "picture without a description": '<img src="data:," alt="../_images/0123456789abcdef.png">',
+    "sticks out: <p> Wide": '<p style="width: 500px; margin-left: -8px">Wide</p>',
+    "500 pixels wide on a phone": "",  # the same paragraph
+    "sticks out: <p> Cut": '<div style="overflow: hidden"><p style="width: 500px">Cut</p></div>',
+    "dark: Elements must meet minimum color contrast": '<p style="color: #ddd">Pale</p>',
+    "dark: Images must have alternative text": '<img src="data:,">',
+    "does not turn light": "<script>show = dark => dark && turn('dark')</script>",
+    "2 search fields": '<input type="search" aria-label="Search, too">',
+}
+
+
+def bad_site(folder, html):
+    """A site of one page, sound but for a piece of HTML."""
+    (folder / "page.html").write_text(SOUND.replace("<!-- here -->", html))
+    return folder
+
+
+def test_sound_page_has_no_faults(reader, tmp_path):
+    with served(bad_site(tmp_path, "")) as address:
+        assert faults(reader, address + "page.html") == []
+
+
+def test_faults_are_found(reader, tmp_path):
+    with served(bad_site(tmp_path, "\n".join(BAD.values()))) as address:
+        found = faults(reader, address + "page.html")
+    assert [bad for bad in BAD if not any(fault.startswith(bad) for fault in found)] == []
+
+
+def test_broken_links_are_found(tmp_path):
+    html = """<a href="page.html#here" id="here">1</a> <a href="nowhere.html">2</a>
+        <a href="#nowhere">3</a> <a href="#twice">4</a> <b id="twice"></b> <b id="twice"></b>"""
+    assert broken_links(bad_site(tmp_path, html)) == [
+        "page.html links to nowhere.html: no such file",
+        "page.html links to #nowhere: 0 such anchors",
+        "page.html links to #twice: 2 such anchors",
+    ]
