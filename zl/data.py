@@ -104,7 +104,7 @@ def coffee_spectra() -> Data:
     measurements than samples, as usual in spectroscopy.
 
     Returns:
-        X (1841, 60), absorbances, one spectrum a column; Y (3, 60), one-hot: rows Brasil,
+        X (1841, 60), absorbances, one spectrum a column; Y (3, 60), one-hot: rows Brazil,
         Ethiopia, Vietnam.
 
     Example:

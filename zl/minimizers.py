@@ -19,8 +19,8 @@ __all__ = ["first_layer", "pull_back"]
 def first_layer(X: Float[Array, "M0 N"], Z: Float[Array, "M N"]) -> Layer:
     """The affine layer with W X + b 1ᵀ = Z: what a first layer can do, it does.
 
-    One Householder QR factorization of [X; c 1ᵀ]ᵀ gives the solution of least norm (c is the size
-    of the data, so that the verdict on rank does not depend on units). Its residual is a small
+    One Householder QR factorization of [X; c 1ᵀ]ᵀ gives the solution with the least |W|² + |b|²/c²
+    (c = max |x_ij|, so that the verdict on rank does not depend on units). Its residual is a small
     multiple of eps·|W||X| whatever the condition number of X; the normal equations would square
     that number first.
 
