@@ -14,7 +14,10 @@ def double(name: str, a) -> jax.Array:
     cannot be put back.
     """
     if not isinstance(a, jax.Array):
-        a = np.asarray(a)
+        try:
+            a = np.asarray(a)
+        except ValueError as error:
+            raise ValueError(f"{name} is not an array: {error}") from error
     if not (jnp.issubdtype(a.dtype, jnp.integer) or a.dtype == jnp.float64):
         raise ValueError(f"{name} has dtype {a.dtype}, but double precision is needed: {DOUBLE}.")
     if not jax.config.jax_enable_x64:
@@ -36,9 +39,12 @@ def matrix(name: str, a, rows: int | None = None, columns: int | None = None) ->
 
 
 def columns_of(name: str, a, rows: int | None, columns: int | None = None) -> None:
-    """Check the shape of a matrix (usable under `jax.jit`, where values are not known)."""
+    """Check the shape of a real matrix (usable under `jax.jit`, where values are not known)."""
+    if jnp.iscomplexobj(a):
+        raise ValueError(f"{name} has dtype {a.dtype}, but real numbers are needed.")
     wanted = (rows, columns)
-    if a.ndim != 2 or any(w is not None and w != s for w, s in zip(wanted, a.shape, strict=True)):
+    filled = a.ndim == 2 and 0 not in a.shape
+    if not filled or any(w not in (None, s) for w, s in zip(wanted, a.shape, strict=True)):
         shown = ", ".join("any" if w is None else str(w) for w in wanted)
         raise ValueError(
             f"{name} has shape {tuple(a.shape)}, but ({shown}) is needed: samples are columns."

@@ -79,8 +79,8 @@ def _softplus_inverse(y):
     return y + jnp.log(-jnp.expm1(-y))
 
 
-def _sech2(z):
-    return 1 / jnp.cosh(z) ** 2
+def _sech2(z):  # in this form its own derivatives are finite far out, too
+    return 4 * jax.nn.sigmoid(2 * z) * jax.nn.sigmoid(-2 * z)
 
 
 def _sigmoid_slope(z):
@@ -106,7 +106,7 @@ softplus = Activation(
     domain=(-INF, INF), image=(0.0, INF), slopes=(0.0, 1.0), window=(LN2, LN2), smoothness=INF,
 )  # fmt: skip
 relu = Activation(
-    "relu", lambda z: jnp.maximum(z, 0.0), lambda z: (z > 0) * jnp.ones_like(z), jnp.positive,
+    "relu", jax.nn.relu, lambda z: (z > 0) * jnp.ones_like(z), jnp.positive,
     domain=(0.0, INF), image=(0.0, INF), slopes=(0.0, 1.0), window=(1.0, 1.0), smoothness=0,
 )  # fmt: skip
 sin = Activation(
@@ -116,12 +116,14 @@ sin = Activation(
 )  # fmt: skip
 
 
-@functools.cache
 def leaky_relu(slope: float = 0.125) -> Activation:
     """Leaky ReLU: z for z ≥ 0, slope·z for z < 0.
 
     Args:
         slope: in (0, 1). The default 1/8 is exact in binary, so rational arithmetic agrees.
+
+    Returns:
+        The activation; the same one whenever the slope is the same.
 
     Raises:
         ValueError: if the slope is not in (0, 1).
@@ -133,6 +135,11 @@ def leaky_relu(slope: float = 0.125) -> Activation:
     """
     if not 0 < slope < 1:
         raise ValueError(f"slope must lie in (0, 1); it is {slope}.")
+    return _leaky_relu(float(slope))
+
+
+@functools.cache
+def _leaky_relu(slope: float) -> Activation:
     return Activation(
         "leaky_relu" if slope == 0.125 else f"leaky_relu({slope})",
         lambda z: jnp.where(z >= 0, z, slope * z),
@@ -142,7 +149,6 @@ def leaky_relu(slope: float = 0.125) -> Activation:
     )  # fmt: skip
 
 
-@functools.cache
 def mollified_relu(eps: float = 0.1) -> Activation:
     """ReLU averaged over an interval of half-width ε: the smoothing used by [CE], Theorem 1.6.
 
@@ -151,6 +157,9 @@ def mollified_relu(eps: float = 0.1) -> Activation:
 
     Args:
         eps: ε > 0, in units of the pre-activation.
+
+    Returns:
+        The activation; the same one whenever ε is the same.
 
     Raises:
         ValueError: if ε is not a positive number.
@@ -162,7 +171,11 @@ def mollified_relu(eps: float = 0.1) -> Activation:
     """
     if not 0 < eps < INF:
         raise ValueError(f"eps must be a positive number; it is {eps}.")
+    return _mollified_relu(float(eps))
 
+
+@functools.cache
+def _mollified_relu(eps: float) -> Activation:
     def function(z):
         return jnp.where(z >= eps, z, jnp.clip(z + eps, 0.0, 2 * eps) ** 2 / (4 * eps))
 
@@ -178,7 +191,13 @@ def mollified_relu(eps: float = 0.1) -> Activation:
 
 
 def get(name: str | Activation) -> Activation:
-    """The activation of that name (an `Activation` is handed back as it is).
+    """The activation of that name.
+
+    Args:
+        name: a name, or an `Activation`.
+
+    Returns:
+        The activation; an `Activation` is handed back as it is.
 
     Raises:
         ValueError: if no activation has that name; the message lists those that exist.
@@ -191,6 +210,6 @@ def get(name: str | Activation) -> Activation:
         return name
     known = {a.name: a for a in (identity, tanh, sigmoid, softplus, relu, sin)}
     known |= {a.name: a for a in (leaky_relu(), mollified_relu())}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(f"no activation is called {name!r}; there are {', '.join(sorted(known))}.")
     return known[name]

@@ -25,6 +25,9 @@ def generic(key: PRNGKeyArray, M0: int, N: int, Q: int) -> Data:
     Returns:
         X (M0, N) and Y (Q, N).
 
+    Raises:
+        ValueError: if a size is not a positive integer.
+
     Example:
         >>> import jax
         >>> X, Y = zl.data.generic(jax.random.key(0), M0=10, N=5, Q=2)
@@ -52,7 +55,8 @@ def ill_conditioned(key: PRNGKeyArray, M0: int, N: int, Q: int, cond: float) -> 
         X (M0, N) and Y (Q, N).
 
     Raises:
-        ValueError: if cond < 1, or single precision is on.
+        ValueError: if cond < 1, or a single singular value cannot have that ratio, or a size is
+            not a positive integer, or single precision is on.
 
     Example:
         >>> import jax, numpy as np
@@ -61,12 +65,16 @@ def ill_conditioned(key: PRNGKeyArray, M0: int, N: int, Q: int, cond: float) -> 
         6.0
     """
     _sizes(M0=M0, N=N, Q=Q)
-    if not 1 <= cond < np.inf:
+    _checks.double("cond", cond)
+    if not cond >= 1:
         raise ValueError(f"cond must be a number of at least 1; it is {cond}.")
-    rng, r = _random.generator(key), min(M0, N)
+    r = min(M0, N)
+    if r == 1 and cond != 1:
+        raise ValueError(f"cond must be 1 where M0 or N is 1; it is {cond}.")
+    rng = _random.generator(key)
     U, V = _random.orthonormal(rng, r, M0), _random.orthonormal(rng, r, N)
     X = (U.T * np.logspace(0.0, -np.log10(cond), r)) @ V
-    return _checks.double("X", X), jnp.asarray(rng.normal(size=(Q, N)))
+    return jnp.asarray(X), jnp.asarray(rng.normal(size=(Q, N)))
 
 
 def digits(N: int | None = None) -> Data:
@@ -92,7 +100,8 @@ def digits(N: int | None = None) -> Data:
 
     images, labels = load_digits(return_X_y=True)
     N = len(labels) if N is None else N
-    if not 1 <= N <= len(labels):
+    _sizes(N=N)
+    if N > len(labels):
         raise ValueError(f"N must lie between 1 and {len(labels)}; it is {N}.")
     return jnp.asarray(images[:N].T / 16), jnp.asarray(np.eye(10)[labels[:N]].T)
 
@@ -121,5 +130,5 @@ def coffee_spectra() -> Data:
 
 def _sizes(**sizes: int) -> None:
     for name, size in sizes.items():
-        if size != int(size) or size < 1:
+        if not isinstance(size, int | np.integer) or size < 1:
             raise ValueError(f"{name} must be a positive integer; it is {size}.")

@@ -14,13 +14,16 @@ class HypothesisError(ValueError):
     All five are attributes, and the message is the sentence they make.
 
     Example:
-        >>> raise HypothesisError("Theorem A", "two points", "found 1", "needs 2", "Add a point.")
+        >>> raise zl.HypothesisError("Theorem A", "two points", "found 1", "needs 2", "Add one.")
         Traceback (most recent call last):
             ...
-        zl.errors.HypothesisError: Theorem A needs two points: found 1, needs 2. Add a point.
+        zl.errors.HypothesisError: Theorem A needs two points: found 1, needs 2. Add one.
     """
 
     def __init__(self, theorem: str, hypothesis: str, found: str, needed: str, advice: str):
         self.theorem, self.hypothesis, self.found = theorem, hypothesis, found
         self.needed, self.advice = needed, advice
-        super().__init__(f"{theorem} needs {hypothesis}: {found}, {needed}. {advice}")
+        super().__init__(theorem, hypothesis, found, needed, advice)  # so that it can be pickled
+
+    def __str__(self) -> str:
+        return f"{self.theorem} needs {self.hypothesis}: {self.found}, {self.needed}. {self.advice}"

@@ -48,6 +48,9 @@ def matrices(arrays: list[Float[Array, "rows columns"]], titles: list[str]) -> F
         arrays: matrices; a column is a sample.
         titles: one a matrix.
 
+    Returns:
+        The figure.
+
     Example:
         >>> import jax.numpy as jnp
         >>> figure = zl.figures.matrices([jnp.eye(3)], ["the identity"])
@@ -78,6 +81,9 @@ def draw_network(net: Network, ax: Axes | None = None) -> Axes:
     Args:
         net: the network.
         ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes drawn on.
 
     Example:
         >>> ax = zl.figures.draw_network(zl.Network((3, 4, 2)))

@@ -15,6 +15,12 @@ class Rank(int):
     Attributes:
         singular_values: all singular values, largest first.
         tol: the threshold; the rank is the number of singular values above it.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rank = zl.numerical_rank(jnp.eye(3))
+        >>> rank + 1, rank.singular_values.tolist()
+        (4, [1.0, 1.0, 1.0])
     """
 
     singular_values: np.ndarray
@@ -36,7 +42,8 @@ def numerical_rank(A: Float[Array, "m n"], rtol: float | None = None) -> Rank:
         The rank, an integer with the attributes `singular_values` and `tol`.
 
     Raises:
-        ValueError: if A is empty, not finite, not a matrix or not in double precision.
+        ValueError: if A is empty, not finite, not a matrix or not in double precision, or
+            rtol is not in [0, 1).
 
     Example:
         >>> import jax.numpy as jnp

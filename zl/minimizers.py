@@ -15,6 +15,8 @@ from zl.network import Layer, Network, Params
 
 __all__ = ["first_layer", "pull_back"]
 
+EPS = np.finfo(float).eps
+
 
 def first_layer(X: Float[Array, "M0 N"], Z: Float[Array, "M N"]) -> Layer:
     """The affine layer with W X + b 1ᵀ = Z: what a first layer can do, it does.
@@ -54,7 +56,7 @@ def _first_layer(theorem: str, X, Z) -> Layer:
     size = np.abs(X).max() or 1.0
     A = np.vstack([X, np.full((1, N), size)])
     (reflectors, tau), R = scipy.linalg.qr(A, mode="raw")  # R has the singular values of A
-    rank = numerical_rank(R, rtol=max(A.shape) * np.finfo(float).eps)
+    rank = numerical_rank(R, rtol=max(A.shape) * EPS)
     if rank < N:
         raise HypothesisError(
             theorem,
@@ -67,7 +69,7 @@ def _first_layer(theorem: str, X, Z) -> Layer:
         )
     Wb = np.zeros((M0 + 1, len(Z)), order="F")
     Wb[:N] = scipy.linalg.solve_triangular(R, Z.T, trans="T")
-    Wb = scipy.linalg.lapack.dormqr("L", "N", reflectors, tau, Wb, lwork=64 * Wb.size)[0].T
+    Wb = scipy.linalg.lapack.dormqr("L", "N", reflectors, tau, Wb, lwork=64 * (len(Z) + 65))[0].T
     return Layer(Wb[:, :-1], size * Wb[:, -1])
 
 
@@ -137,15 +139,19 @@ def pull_back(
         live[:-1] = [min(net.widths[1 : l + 1]) for l in range(1, net.L + 1)]
         rng = _random.generator(key)
     T, later = B.T @ (Y - mean[:, None]), []  # T: targets of the live neurons of layer l + 1
+    size = unit = np.abs(Y).max() or 1.0
     for l in range(net.L, 0, -1):
         V = np.eye(live[l], live[l - 1])
         if rng is not None:
             V = _random.orthonormal(rng, live[l], live[l - 1])
         middle = T.mean(axis=1)
         U = V.T @ (T - middle[:, None])
-        scale = (np.abs(U).max() or 1.0) / (fill * half_width)
+        # What varies only by rounding is constant, and fills no window: any scale will do.
+        spread, rounding = np.abs(U).max(), T.shape[1] * EPS * size
+        scale = spread / (fill * half_width) if spread > rounding else unit
         later.insert(0, Layer(scale * V, middle - scale * centre * V.sum(axis=1)))
         T = np.asarray(sigma.inverse(centre + U / scale))  # the features are centre + U / scale
+        size, unit = np.abs(T).max(), 1.0
     layers = [_first_layer(theorem, X, T), *later]
     layers[-1] = Layer(B @ layers[-1].W, B @ layers[-1].b + mean)
     _warn_if_spoilt(Network((net.M0, *live[:-1], net.Q), sigma), tuple(layers), X, Y, fill)
@@ -163,8 +169,8 @@ def _label_space(theorem: str, net: Network, Y):
     narrowest = min(net.widths[1:])
     if narrowest >= net.Q:
         return np.eye(net.Q), mean
-    centred = Y - mean[:, None]
-    rank = numerical_rank(centred, rtol=4 * max(Y.shape) * np.finfo(float).eps)
+    B, singular_values, _ = np.linalg.svd(Y - mean[:, None], full_matrices=False)
+    rank = int(np.sum(singular_values > 4 * max(Y.shape) * EPS * np.linalg.norm(Y)))
     if narrowest < rank:
         l = net.widths.index(narrowest, 1)
         raise HypothesisError(
@@ -174,7 +180,7 @@ def _label_space(theorem: str, net: Network, Y):
             f"but rank (Y - ȳ1ᵀ) = {rank} is needed (Q = {net.Q} always suffices)",
             f"Try: widen layer {l} to {rank} neurons or more.",
         )
-    return np.linalg.svd(centred, full_matrices=False)[0][:, : max(rank, 1)], mean
+    return B[:, : max(rank, 1)], mean
 
 
 def _embed(live: Layer, rows: int, columns: int, centre: float, rest: float) -> Layer:

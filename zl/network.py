@@ -14,7 +14,18 @@ __all__ = ["Layer", "Network", "Params", "cost"]
 
 
 class Layer(NamedTuple):
-    """One affine layer, z = W x + b."""
+    """One affine layer, z = W x + b.
+
+    Args:
+        W: weights (out, in).
+        b: biases (out,).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> W, b = zl.Layer(jnp.ones((3, 2)), jnp.zeros(3))
+        >>> W.shape, b.shape
+        ((3, 2), (3,))
+    """
 
     W: Float[Array, "out in"]
     b: Float[Array, " out"]
@@ -50,7 +61,7 @@ class Network:
     def __init__(self, widths, activation: str | Activation = "tanh"):
         try:
             checked = tuple(int(w) for w in widths)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             checked = ()
         if len(checked) < 2 or checked != tuple(widths) or min(checked) < 1:
             raise ValueError(
@@ -85,6 +96,9 @@ class Network:
         Args:
             key: a key made by `jax.random.key`.
             gain: the factor that scales every weight matrix.
+
+        Returns:
+            A tuple of L + 1 `Layer(W, b)`, W of shape (M_l, M_{l-1}).
 
         Example:
             >>> import jax
@@ -131,11 +145,14 @@ class Network:
         return tuple(Xs[:-1]), tuple(Zs)
 
     def apply(self, params: Params, X: Float[Array, "M0 N"]) -> Float[Array, "Q N"]:
-        """The network's output X⁽ᴸ⁺¹⁾, one column a sample.
+        """The network's output.
 
         Args:
             params: a tuple of L + 1 `Layer(W, b)`.
             X: inputs (M0, N), one sample a column.
+
+        Returns:
+            X⁽ᴸ⁺¹⁾ (Q, N), one column a sample.
 
         Raises:
             ValueError: if a shape does not fit; the message names the argument.
@@ -149,10 +166,13 @@ class Network:
         return self.layers(params, X)[1][-1]
 
     def _check(self, params: Params) -> None:
-        shapes = tuple((W.shape, b.shape) for W, b in params)
         needed = tuple(
             ((m, n), (m,)) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True)
         )
+        try:
+            shapes = tuple((W.shape, b.shape) for W, b in params)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"params must be a tuple of Layer(W, b), arrays: {error}.") from error
         if shapes != needed:
             raise ValueError(f"params has shapes {shapes}, but widths {self.widths} need {needed}.")
 
@@ -160,13 +180,16 @@ class Network:
 def cost(
     net: Network, params: Params, X: Float[Array, "M0 N"], Y: Float[Array, "Q N"]
 ) -> Float[Array, ""]:
-    """The cost C = (1/2N) Σᵢ |x(xᵢ) - yᵢ|², half the mean squared error over the N samples.
+    """The cost, half the mean squared error over the N samples.
 
     Args:
         net: the network.
         params: its parameters.
         X: inputs (M0, N).
         Y: labels (Q, N).
+
+    Returns:
+        C = (1/2N) Σᵢ |x(xᵢ) - yᵢ|², a scalar.
 
     Raises:
         ValueError: if a shape does not fit; the message names the argument.
