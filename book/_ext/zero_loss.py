@@ -9,7 +9,6 @@
 
 import hashlib
 import re
-import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -107,9 +106,28 @@ def collect(app, doctree):
             ]
             block["ids"] = [f"proof-{len(here['proofs']) + 1}"]
             here["proofs"] |= {label: block["ids"][0] for label in labels}
+            name_the_proof(block, labels, env.docname)
     for number, section in enumerate(doctree.findall(nodes.section)):
         if section["ids"] in (["proof-content"], ["exercise-content"], ["solution-content"]):
             section["ids"] = [f"statement-content-{number}"]  # all of a kind had the same id
+
+
+def name_the_proof(block, labels, docname):
+    """Begin with “Proof of Theorem 3.1.”, linked, instead of “Proof.”."""
+    paragraph = block[0]
+    opening = paragraph[0]
+    paragraph.replace(opening, nodes.Text(opening.astext().removeprefix("Proof. ")))
+    words = nodes.strong("", "Proof of ")
+    words += [reference(docname, label) for label in labels]
+    paragraph.insert(0, [words, nodes.Text(". ")])
+
+
+def reference(docname, label):
+    """A reference that becomes “Theorem 3.1”."""
+    return pending_xref(
+        "", nodes.literal("", label), refdoc=docname, refdomain="prf", reftype="ref",
+        reftarget=label, refexplicit=False, refwarn=True,
+    )  # fmt: skip
 
 
 def badge(docname, labels, evidence):
@@ -117,11 +135,7 @@ def badge(docname, labels, evidence):
     kind, hypothesis = evidence.group("kind", "hypothesis")
     text = nodes.paragraph("", "", nodes.strong("", BADGES[kind]), nodes.Text(": "))
     for i, label in enumerate(labels):
-        xref = pending_xref(
-            "", nodes.literal("", label), refdoc=docname, refdomain="prf", reftype="ref",
-            reftarget=label, refexplicit=False, refwarn=True,
-        )  # fmt: skip
-        text += [nodes.Text(", ")] * bool(i) + [xref]
+        text += [*[nodes.Text(", ")] * bool(i), reference(docname, label)]
     if hypothesis:
         text += nodes.Text(f" without “{hypothesis}”")
     return nodes.container("", text, classes=["evidence", f"evidence-{kind}"])
@@ -209,29 +223,36 @@ def entry(app, docname, statement):
 
 
 def offer_notebook(app, pagename, templatename, context, doctree):
-    """Put the executed notebook beside its source; the theme then draws a download button."""
+    """Put the executed notebook beside its source; the theme then draws a download button.
+
+    Jupyter does not know the book's macros, so the copy opens with their definitions.
+    """
     executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
     if pagename in getattr(app.env, "zl_found", {}) and executed.exists():
+        notebook = nbformat.read(executed, as_version=4)
+        macros = "$" + "".join(definitions(app.config, "newcommand")) + "$"
+        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(macros, id="macros"))
         offered = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
         offered.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(executed, offered)
+        nbformat.write(notebook, offered)
         context["ipynb_source"] = f"{pagename}.ipynb"
 
 
 # --- one set of macros -----------------------------------------------------------------------
 
 
-def macros_for_latex(app, config):
-    """Define the macros of `mathjax3_config` for LaTeX too."""
-    lines = []
+def definitions(config, command):
+    """The macros of `mathjax3_config`, defined with a TeX command."""
     for name, body in config.mathjax3_config["tex"]["macros"].items():
         body, arguments = (body, 0) if isinstance(body, str) else body
-        lines.append(
-            f"\\providecommand{{\\{name}}}{{}}\\renewcommand{{\\{name}}}[{arguments}]{{{body}}}"
-        )
-    config.latex_elements["preamble"] = "\n".join(
-        [config.latex_elements.get("preamble", ""), *lines]
-    )
+        yield f"\\{command}{{\\{name}}}[{arguments}]{{{body}}}"
+
+
+def macros_for_latex(app, config):
+    """Define them for LaTeX too, whether or not it has a command of that name."""
+    preamble = [config.latex_elements.get("preamble", "")]
+    preamble += definitions(config, "DeclareRobustCommand")
+    config.latex_elements["preamble"] = "\n".join(preamble)
 
 
 def setup(app):

@@ -1,0 +1,72 @@
+"""What must stay true of every chapter's source."""
+
+import ast
+import re
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *[c["file"] for part in TOC["parts"] for c in part["chapters"]]]
+CHAPTERS = [p for p in PAGES if "{code-cell}" in (ROOT / f"{p}.md").read_text()]
+
+
+def cells(chapter):
+    return [c for c in jupytext.read(ROOT / f"{chapter}.md").cells if c.cell_type == "code"]
+
+
+def where(chapter, cell):
+    return f"{chapter}, the cell beginning {cell.source.splitlines()[0]!r}"
+
+
+def test_every_page_of_the_book_is_in_the_table_of_contents():
+    sources = {str(p.relative_to(ROOT).with_suffix("")) for p in (ROOT / "book").rglob("*.md")}
+    assert sources == set(PAGES)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_cells_are_short(chapter):
+    for cell in cells(chapter):
+        lines = cell.source.splitlines()
+        code = [x for x in lines if x.strip()]
+        setup = cell.source.startswith(("import ", "from "))
+        assert len(code) <= 15 or setup, f"{where(chapter, cell)}: {len(code)} lines"
+        assert max(map(len, lines)) <= 88, f"{where(chapter, cell)}: a line over 88 characters"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_figures_end_with_show_and_have_alternative_text(chapter):
+    for cell in cells(chapter):
+        draws = re.search(r"plt\.(?!rcParams)|figures\.(?!style|COLOURS)", cell.source)
+        if draws:
+            assert cell.source.endswith("plt.show()"), where(chapter, cell)
+            assert len(cell.metadata["mystnb"]["image"]["alt"]) >= 40, where(chapter, cell)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_chapter_has_symbols_jax_exercises_and_sources(chapter):
+    text = (ROOT / f"{chapter}.md").read_text()
+    code = "\n".join(c.source for c in cells(chapter))
+    assert "sp." in code and "jax." in code
+    exercises = re.findall(r"^:::\{exercise\}\n:label: (\S+)", text, flags=re.M)
+    solutions = re.findall(r"^:::\{solution(?:-start)?\} (\S+)\n:class: dropdown", text, flags=re.M)
+    assert 4 <= len(exercises) <= 8 and sorted(solutions) == sorted(exercises)
+    in_code = re.findall(r"solution-start\}.*?```\{code-cell\}.*?solution-end", text, flags=re.S)
+    assert len(in_code) >= 2
+    assert "## Notes and sources" in text and "{cite" in text
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_outputs_are_compared_unless_a_comment_says_why_not(chapter):
+    for cell in cells(chapter):
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            assert "#" in cell.source, where(chapter, cell)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_cells_are_python(chapter):
+    for cell in cells(chapter):
+        ast.parse(cell.source)
