@@ -206,7 +206,7 @@ def barriers(page, scheme):
     replaced by their text, and of each kind of token in each kind of listing only one stays.
     """
     try:
-        expect(page.locator("html")).to_have_attribute("data-theme", scheme, timeout=2000)
+        expect(page.locator("html")).to_have_attribute("data-theme", scheme)
     except AssertionError:
         return [f"does not turn {scheme} for a reader who wants it {scheme}"]
     page.evaluate(
@@ -254,7 +254,7 @@ def test_search_finds_a_theorem(reader, address, site):
     tab.locator(".search-button__button:visible").first.click()
     tab.keyboard.type(max(re.findall("[A-Za-z]+", title), key=len))
     tab.keyboard.press("Enter")
-    expect(tab.locator(f'#search-results a[href*="{page}"]').first).to_be_visible()
+    expect(tab.locator(f'#search-results a[href*="{page}"]').first).to_be_visible(timeout=20_000)
     assert errors == []
     tab.close()
 
