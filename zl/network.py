@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -109,7 +110,7 @@ class Network:
         shapes = tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
         return tuple(
             Layer(gain * W / np.sqrt(W.shape[1]), jnp.zeros(W.shape[0]))
-            for W in _random.normal(key, *shapes)
+            for W in _random.normal(jax.random.fold_in(key, 1), *shapes)  # not data's numbers
         )
 
     def layers(
