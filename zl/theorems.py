@@ -163,9 +163,11 @@ def _row(theorem: str, call: str, hypotheses, *arguments) -> Guarantee:
 def _pull_back(net, X, Y) -> str:
     backwards.label_space(net, Y)
     regression.factor(backwards.PULL_BACK, X)
-    rank = backwards.label_rank(Y)
-    widths = f", hidden widths ≥ {min(net.widths[1:-1])} ≥ rank (Y - ȳ1ᵀ) = {rank}"
-    return f"rank [X; 1] = N = {X.shape[1]}" + (widths if net.L else "; no hidden layer")
+    said = f"rank [X; 1] = N = {X.shape[1]}"
+    if net.L == 0:
+        return f"{said}; no hidden layer"
+    width, rank = min(net.widths[1:-1]), backwards.label_rank(Y)
+    return f"{said}, hidden widths ≥ {width} ≥ rank (Y - ȳ1ᵀ) = {rank}"
 
 
 def _sector(net, X) -> str:
@@ -187,7 +189,7 @@ def _memorizing(net, X, Y) -> str:
 
 def _truncating(X, Y) -> str:
     order, _ = truncation.separating_sequence(X, _classes(truncation.TRUNCATING, Y))
-    net = Network((len(X), *[max(len(order) - 1, 1)] * len(order), len(Y)), "relu")
+    net = Network(truncation.truncating_widths(len(X), len(order), len(Y)), "relu")
     return (
         f"hyperplanes separate the classes in the order {', '.join(map(str, order))}; builds its "
         f"own ReLU network, K = {net.K}, QN = {Y.size}"

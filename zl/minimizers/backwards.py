@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from zl import _checks, _random
 from zl.errors import HypothesisError
 from zl.jacobian import Rank, numerical_rank
-from zl.minimizers.regression import factor, regress, warn_if_spoilt
+from zl.minimizers.regression import entrywise, factor, regress, warn_if_spoilt
 from zl.network import Layer, Network, Params
 
 PULL_BACK = "Pulling back ([CM] Theorem 2.1, sharper form)"
@@ -88,9 +88,9 @@ def pull_back(
             V = _random.orthonormal(rng, live[l], live[l - 1])
         middle = T.mean(axis=1)
         U = V.T @ (T - middle[:, None])
-        scale = (np.abs(U).max() or 1.0) / (fill * half_width)
+        scale = np.abs(U).max() / (fill * half_width) or 1.0
         later.insert(0, Layer(scale * V, middle - scale * centre * V.sum(axis=1)))
-        T = np.asarray(sigma.inverse(centre + U / scale))  # the features are centre + U / scale
+        T = entrywise(sigma.inverse, centre + U / scale)  # the features are centre + U / scale
     layers = [regress(factor(PULL_BACK, X), T), *later]
     layers[-1] = Layer(B @ layers[-1].W, B @ layers[-1].b + mean)
     small = Network((net.M0, *live[:-1], net.Q), sigma)
@@ -213,7 +213,7 @@ def positive_sector(
         U = _right_inverse(W, T)
         lift = sigma.window[0] - U.min(axis=1)
         layers.insert(0, Layer(jnp.asarray(W), jnp.asarray(-W @ lift)))
-        T = np.asarray(sigma.inverse(U + lift[:, None]))
+        T = entrywise(sigma.inverse, U + lift[:, None])
     W, b = regress(inputs, T)
     params = (Layer(jnp.asarray(W), jnp.asarray(b)), *layers)
     warn_if_spoilt(net, params, X, Y, "these matrices and inputs")

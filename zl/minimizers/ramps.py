@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from zl import _checks, _random
 from zl.activations import Activation
 from zl.errors import HypothesisError
-from zl.minimizers.regression import warn_if_spoilt
+from zl.minimizers.regression import entrywise, warn_if_spoilt
 from zl.network import Layer, Network, Params
 
 MEMORIZING = "Memorizing ([Co] Lemma 3.3)"
@@ -218,7 +218,7 @@ def check_class_index(X, labels, key=None) -> Line:
 def as_ramp(sigma: Activation) -> Ramp | None:
     """σ as a ramp, tested at powers of two; None if it is none."""
     z = 2.0 ** np.arange(41)
-    right, left = np.asarray(sigma(jnp.stack([jnp.asarray(z), -jnp.asarray(z)])))
+    right, left = entrywise(sigma, np.stack([z, -z]))
     slope = 0.0 - left[-1] / z[-1]
     close = np.finfo(float).eps / 4
     far = (np.abs(right - z) <= close * z) & (np.abs(left + slope * z) <= close * z)

@@ -66,22 +66,21 @@ def truncating(
     labels, Q = _checks.classes("labels", labels, X.shape[1])
     order, h = separating_sequence(X, labels)
     layers = _truncations(X, h)
-    M, C = len(h.b), len(order)
-    net = Network((len(X), *[M] * C, Q), "relu")
+    net = Network(truncating_widths(len(X), len(order), Q), "relu")
     F = X
     for W, b in layers:
         F = np.maximum(W @ F + b[:, None], 0.0)
     points = F[:, [np.flatnonzero(labels == q)[0] for q in order]]
-    A = np.vstack([points, np.ones(C)])
+    A = np.vstack([points, np.ones(len(order))])
     Wb = scipy.linalg.lstsq(A.T, np.eye(Q)[order])[0].T
     params = tuple(jax.tree.map(jnp.asarray, [*layers, Layer(Wb[:, :-1], Wb[:, -1])]))
     warn_if_spoilt(net, params, X, np.eye(Q)[:, labels], "these hyperplanes")
     return net, params
 
 
-def truncating_widths(M0: int, Q: int) -> tuple[int, ...]:
-    """The widths of the network that `truncating` builds if all Q classes occur."""
-    return (M0, *[max(Q - 1, 1)] * Q, Q)
+def truncating_widths(M0: int, C: int, Q: int) -> tuple[int, ...]:
+    """The widths of the network that `truncating` builds if C of the Q classes occur."""
+    return (M0, *[max(C - 1, 1)] * C, Q)
 
 
 def separating_sequence(X: np.ndarray, labels: np.ndarray) -> tuple[list[int], Layer]:
@@ -166,6 +165,6 @@ def _cone(axis: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mirror = axis - 1 / np.sqrt(M)
     H = np.eye(M) - 2 * np.outer(mirror, mirror) / (mirror @ mirror or 1.0)
     sideways = np.abs((np.eye(M) - J) @ H @ V).max(axis=0)
-    room = np.abs(axis @ V) / (np.sqrt(M) * np.maximum(sideways, np.finfo(float).tiny))
-    eps = min(1.0, room.min() / 2)
+    steepest = (np.sqrt(M) * sideways / np.abs(axis @ V)).max()
+    eps = 0.5 / max(steepest, 0.5)
     return (J + eps * (np.eye(M) - J)) @ H, H @ (J + (np.eye(M) - J) / eps)
