@@ -7,11 +7,12 @@ a ``Network`` carries no parameters and is hashable, so it can be a static argum
 
 import jax as _jax
 
-from zl import activations, data, jacobian, minimizers
+from zl import activations, data, jacobian, minimizers, theorems
 from zl.activations import Activation
 from zl.errors import HypothesisError
 from zl.jacobian import numerical_rank
 from zl.network import Layer, Network, cost
+from zl.theorems import guarantees
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,9 +24,11 @@ __all__ = [
     "cost",
     "data",
     "enable_x64",
+    "guarantees",
     "jacobian",
     "minimizers",
     "numerical_rank",
+    "theorems",
 ]
 
 

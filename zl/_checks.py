@@ -49,3 +49,24 @@ def columns_of(name: str, a, rows: int | None, columns: int | None = None) -> No
         raise ValueError(
             f"{name} has shape {tuple(a.shape)}, but ({shown}) is needed: samples are columns."
         )
+
+
+def classes(name: str, labels, N: int) -> tuple[np.ndarray, int]:
+    """Class numbers of N samples, given as such or as one-hot columns, and how many classes."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2:
+        Y = np.asarray(matrix(name, labels, columns=N))
+        if not one_hot(Y):
+            raise ValueError(f"{name} must be one-hot: each column a single 1 among zeros.")
+        return Y.argmax(axis=0), len(Y)
+    if labels.shape != (N,) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        raise ValueError(
+            f"{name} must be {N} integers 0, 1, …, Q - 1, or one-hot columns of shape (Q, {N}); "
+            f"it has shape {labels.shape} and dtype {labels.dtype}."
+        )
+    return labels, int(labels.max()) + 1
+
+
+def one_hot(Y: np.ndarray) -> bool:
+    """Whether each column of Y is a unit vector."""
+    return bool(((Y == 0) | (Y == 1)).all() and (Y.sum(axis=0) == 1).all())

@@ -1,4 +1,4 @@
-"""Training data: generic, ill-conditioned, and two real sets. Samples are columns."""
+"""Training data: generic, ill-conditioned, in classes, and two real sets. Samples are columns."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +6,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from zl import _checks, _random
 
-__all__ = ["coffee_spectra", "digits", "generic", "ill_conditioned"]
+__all__ = [
+    "clustered",
+    "coffee_spectra",
+    "digits",
+    "generic",
+    "ill_conditioned",
+    "sequentially_separable",
+]
 
 Data = tuple[Float[Array, "M0 N"], Float[Array, "Q N"]]
 
@@ -77,6 +84,120 @@ def ill_conditioned(key: PRNGKeyArray, M0: int, N: int, Q: int, cond: float) -> 
     return jnp.asarray(X), jnp.asarray(rng.normal(size=(Q, N)))
 
 
+def clustered(
+    key: PRNGKeyArray, M0: int, N: int, Q: int, radius: float = 1.0, separation: float = 4.0
+) -> Data:
+    """Q classes, each uniformly distributed in a ball.
+
+    The centres of the balls lie on a sphere. For Q ≤ M0 + 1 they are the corners of a regular
+    simplex with edges of length `separation`; then a hyperplane separates each class from all the
+    others if radius < separation/√8. For more classes they are random points on the sphere (the
+    best of 100 draws), or equally spaced on the line if M0 = 1, with `separation` as the smallest
+    distance.
+
+    Args:
+        key: a key made by `jax.random.key`.
+        M0: input dimension.
+        N: number of samples, at least Q.
+        Q: number of classes; their sizes differ by at most one.
+        radius: radius of the balls.
+        separation: the smallest distance of two centres.
+
+    Returns:
+        X (M0, N), in random order of the classes; Y (Q, N), one-hot.
+
+    Raises:
+        ValueError: if N < Q, or radius or separation is not a positive number, or single
+            precision is on.
+
+    Example:
+        >>> import jax
+        >>> X, Y = zl.data.clustered(jax.random.key(0), M0=2, N=300, Q=3, radius=0.5)
+        >>> X.shape, Y.sum(axis=1).tolist()
+        ((2, 300), [100.0, 100.0, 100.0])
+    """
+    _class_sizes(M0=M0, N=N, Q=Q)
+    _positive(radius=radius, separation=separation)
+    rng = _random.generator(key)
+    labels = rng.permutation(np.arange(N) % Q)
+    directions = rng.normal(size=(M0, N))
+    inside = rng.uniform(size=N) ** (1 / M0) / np.linalg.norm(directions, axis=0)
+    X = separation * _centres(rng, M0, Q)[:, labels] + radius * inside * directions
+    return _checks.double("X", X), jnp.asarray(np.eye(Q)[:, labels])
+
+
+def _centres(rng: np.random.Generator, M0: int, Q: int) -> np.ndarray:
+    """Q points whose smallest distance is 1."""
+    if Q <= M0 + 1:
+        simplex = np.eye(Q) - 1 / Q
+        plane = np.linalg.svd(simplex)[0][:, : Q - 1]  # its corners in Q - 1 coordinates
+        return _random.orthonormal(rng, Q - 1, M0).T @ plane.T @ simplex / np.sqrt(2)
+    if M0 == 1:
+        return np.arange(1.0 * Q)[None]
+    points = rng.normal(size=(100, M0, Q))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    nearest = np.array([_distances(p)[np.triu_indices(Q, 1)].min() for p in points])
+    return points[nearest.argmax()] / nearest.max()
+
+
+def _distances(points: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(points[:, :, None] - points[:, None, :], axis=0)
+
+
+def sequentially_separable(
+    key: PRNGKeyArray, M0: int, N: int, Q: int, margin: float = 0.25
+) -> Data:
+    """Q classes peeled off a cloud of normal samples, two at a time from opposite sides.
+
+    Along a random direction, the samples furthest to the left become class 1 and those furthest
+    to the right class 2, and both are moved outwards; the rest is treated likewise along another
+    direction. So a hyperplane separates each class from all later ones. But from Q = 3 on the last
+    class is separated by no hyperplane from all the others together: one of its samples is the
+    midpoint of a sample of class 1 and one of class 2.
+
+    Args:
+        key: a key made by `jax.random.key`.
+        M0: input dimension.
+        N: number of samples, at least Q.
+        Q: number of classes; their sizes differ by at most one.
+        margin: the least distance of a class from all later ones, along its direction.
+
+    Returns:
+        X (M0, N), in random order of the classes; Y (Q, N), one-hot.
+
+    Raises:
+        ValueError: if N < Q, or the margin is not a positive number, or single precision is on.
+
+    Example:
+        >>> import jax
+        >>> X, Y = zl.data.sequentially_separable(jax.random.key(0), M0=2, N=300, Q=4)
+        >>> X.shape, Y.sum(axis=1).tolist()
+        ((2, 300), [75.0, 75.0, 75.0, 75.0])
+    """
+    _class_sizes(M0=M0, N=N, Q=Q)
+    _positive(margin=margin)
+    rng = _random.generator(key)
+    X, labels, rest = rng.normal(size=(M0, N)), np.empty(N, int), np.arange(N)
+    sizes, sides = np.bincount(np.arange(N) % Q), []
+    axes = [_random.orthonormal(rng, 1, M0)[0] for _ in range(Q // 2)]
+    for q in range(Q - 1):
+        direction = (-1) ** q * axes[q // 2]
+        rest = rest[np.argsort(direction @ X[:, rest])]
+        cut, rest = rest[: sizes[q]], rest[sizes[q] :]
+        X[:, cut] -= (Q - 1 - q) * margin * direction[:, None]  # further than later classes
+        labels[cut] = q
+        sides.append((cut[0], direction))
+    labels[rest] = Q - 1
+    if Q >= 3:
+        # A long way out on both sides, so that they stay in classes 1 and 2.
+        (left, direction), (right, _), *_ = sides
+        reach = np.abs(direction @ X).max() + abs(direction @ X[:, rest[0]])
+        X[:, left] = X[:, rest[0]] - reach * direction
+        X[:, right] = X[:, rest[0]] + reach * direction
+    order = rng.permutation(N)
+    return _checks.double("X", X[:, order]), jnp.asarray(np.eye(Q)[:, labels[order]])
+
+
 def digits(N: int | None = None) -> Data:
     """The first N of 1797 handwritten digits, 8 × 8 pixels each (scikit-learn's `load_digits`).
 
@@ -132,3 +253,15 @@ def _sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int | np.integer) or size < 1:
             raise ValueError(f"{name} must be a positive integer; it is {size}.")
+
+
+def _class_sizes(*, M0: int, N: int, Q: int) -> None:
+    _sizes(M0=M0, N=N, Q=Q)
+    if N < Q:
+        raise ValueError(f"N must be at least Q = {Q}, so that each class has a sample; it is {N}.")
+
+
+def _positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0 < number < np.inf:
+            raise ValueError(f"{name} must be a positive number; it is {number}.")
