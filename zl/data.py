@@ -144,9 +144,7 @@ def _distances(points: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points[:, :, None] - points[:, None, :], axis=0)
 
 
-def sequentially_separable(
-    key: PRNGKeyArray, M0: int, N: int, Q: int, margin: float = 0.25
-) -> Data:
+def sequentially_separable(key: PRNGKeyArray, M0: int, N: int, Q: int, margin: float = 0.5) -> Data:
     """Q classes peeled off a cloud of normal samples, two at a time from opposite sides.
 
     Along a random direction, the samples furthest to the left become class 1 and those furthest

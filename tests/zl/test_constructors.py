@@ -253,6 +253,25 @@ def test_memorizing_refuses():
         memorizing(zl.Network((3, 5, 2), "relu"), X, Y)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0, -1e3])
+def test_memorizing_down_to_the_last_gap_it_accepts(offset):
+    net = zl.Network((1, 2, 1), "leaky_relu")
+    Y = np.array([[0.0, 1.0, 0.0]])
+    outcomes = []
+    for exponent in range(-52, -30):
+        X = offset + np.array([[0.0, 2.0**exponent, 1.0]])
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                params = memorizing(net, X, Y)
+        except zl.HypothesisError:
+            outcomes.append(False)
+        else:
+            outcomes.append(True)
+            assert all(np.isfinite(W).all() and np.isfinite(b).all() for W, b in params)
+            assert cost(net, params, X, Y) <= 1e-3
+    assert outcomes == sorted(outcomes) and outcomes[-1] and not outcomes[0]
+
+
 def test_memorizing_warns_when_rounding_wins():
     X, Y = data(0, 50, 40, 1)
     X[:, 1::2] = X[:, ::2] + 1e-13

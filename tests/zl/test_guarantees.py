@@ -56,7 +56,9 @@ def make_data(kind, seed, M0, N, Q):
 )
 @given(
     st.sampled_from(["generic", "classes", "repeated", "clustered", "sequential"]),
-    st.sampled_from(["tanh", "sigmoid", "sin", "softplus", "relu", "leaky_relu", "identity"]),
+    st.sampled_from(
+        ["tanh", "sin", "softplus", "relu", "leaky_relu", "mollified_relu", "identity"]
+    ),
     st.integers(1, 8),
     st.lists(st.integers(1, 9), max_size=3),
     st.integers(1, 9),

@@ -34,6 +34,9 @@ def truncating(
     that sum is Q - 2 at the other tips. The Q tips are affinely independent, so the output layer
     is linear regression on Q points.
 
+    Precision. Let ρ be the largest |h_k(x)|, the width of the data in units of half the margin. The
+    cones have condition numbers of about Qρ, and the residual lies between eps and eps·(Qρ)².
+
     Args:
         X: inputs (M0, N).
         labels: classes 0, 1, …, Q - 1 as integers (N,), or one-hot columns (Q, N).
