@@ -14,9 +14,9 @@ import pytest
 import zl
 
 MODULES = [zl] + [
-    importlib.import_module(f"zl.{module.name}")
-    for module in pkgutil.iter_modules(zl.__path__)
-    if not module.name.startswith("_")
+    importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(zl.__path__, "zl.")
+    if not module.name.split(".")[-1].startswith("_")
 ]
 EXAMPLES = {
     test.name: test

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float, Int
-from scipy.optimize import linprog
 
 from zl import _checks
 from zl.errors import HypothesisError
@@ -121,6 +120,8 @@ def _separate(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, floa
     Linear programming proposes a direction, in coordinates that have all features in the same
     units; the thresholds come from the data, so its tolerances do not matter.
     """
+    from scipy.optimize import linprog  # here, as its import changes the filters of warnings
+
     points = np.hstack([inside, outside])
     middle, spread = points.mean(axis=1), np.ptp(points, axis=1)
     scale = np.where(spread > 1e-14 * np.abs(points).max(axis=1), spread, np.inf)
