@@ -116,7 +116,6 @@ sin = Activation(
 )  # fmt: skip
 
 
-@functools.cache
 def leaky_relu(slope: float = 0.125) -> Activation:
     """Leaky ReLU: z for z ≥ 0, slope·z for z < 0.
 
@@ -133,6 +132,11 @@ def leaky_relu(slope: float = 0.125) -> Activation:
     """
     if not 0 < slope < 1:
         raise ValueError(f"slope must lie in (0, 1); it is {slope}.")
+    return _leaky_relu(float(slope))
+
+
+@functools.cache  # so that equal slopes give equal activations
+def _leaky_relu(slope):
     return Activation(
         "leaky_relu" if slope == 0.125 else f"leaky_relu({slope})",
         lambda z: jnp.where(z >= 0, z, slope * z),
@@ -142,7 +146,6 @@ def leaky_relu(slope: float = 0.125) -> Activation:
     )  # fmt: skip
 
 
-@functools.cache
 def mollified_relu(eps: float = 0.1) -> Activation:
     """ReLU averaged over an interval of half-width ε: the smoothing used by [CE], Theorem 1.6.
 
@@ -162,7 +165,11 @@ def mollified_relu(eps: float = 0.1) -> Activation:
     """
     if not 0 < eps < INF:
         raise ValueError(f"eps must be a positive number; it is {eps}.")
+    return _mollified_relu(float(eps))
 
+
+@functools.cache
+def _mollified_relu(eps):
     def function(z):
         return jnp.where(z >= eps, z, jnp.clip(z + eps, 0.0, 2 * eps) ** 2 / (4 * eps))
 
