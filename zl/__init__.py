@@ -44,8 +44,8 @@ def __getattr__(name: str):
         return _importlib.import_module(f"zl.{name}")
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"zl.{name} needs {_LAZY[name]}, and there is {str(error).lower()}. "
-            "Install them with: python -m pip install python-flint sympy"
+            f"zl.{name} needs {_LAZY[name]} ({error}). "
+            "Try: python -m pip install python-flint sympy"
         ) from error
 
 

@@ -187,9 +187,9 @@ def zero_exists(
     QN, weights = _equations(net, X), given
     for precision in PRECISIONS:
         with ctx.workprec(precision):
-            weights, proof, rounding = _refine(sigma, weights, X, Y)
+            weights, proof, rounding = _refine(sigma, given, weights, X, Y)
             if proof.holds:
-                return _certificate(params, given, weights, proof, precision)
+                return _certificate(params, weights, proof, precision)
             if not rounding:
                 break
     raise CertificateError(f"x[θ*] = y for some θ* near params (QN = {QN})", *_why(proof))
@@ -206,6 +206,7 @@ class _Proof(NamedTuple):
     residual: arb  # ε ≥ |x - y|
     lipschitz: arb  # κ, on the ball of this radius:
     radius: arb  # 2ε/s
+    moved: arb  # the distance from the given parameters
     kink: bool  # a pre-activation may cross a kink within that ball
 
     @property
@@ -219,8 +220,8 @@ class _Proof(NamedTuple):
         return _round_down(self.sigma_min - self.lipschitz * self.radius)
 
 
-def _refine(sigma, weights, X, Y) -> tuple[list[arb_mat], _Proof, bool]:
-    """Newton steps until the proof succeeds or the residual stops falling.
+def _refine(sigma, given, weights, X, Y) -> tuple[list[arb_mat], _Proof, bool]:
+    """Newton steps until the proof succeeds and is sharp, or the residual stops falling.
 
     Returns the best centre, what is proved there, and whether more bits may help.
     """
@@ -229,23 +230,25 @@ def _refine(sigma, weights, X, Y) -> tuple[list[arb_mat], _Proof, bool]:
         state = _evaluate(sigma, weights, X)
         inverse = _inverse(state.gram)
         error = arb_mat(state.gram.nrows(), 1, (state.output - Y).transpose().entries())
-        proof = _kantorovich(sigma, weights, state, inverse, error)
+        proof = _kantorovich(sigma, given, weights, state, inverse, error)
         if best and not proof.residual < least / 2:
             break
         best, least = (weights, proof), proof.residual
         step = inverse * error
         rounding = not _norm(x.rad() for x in step.entries()) < _norm(step.entries()) * 1e-6
-        if proof.holds or not proof.sigma_min > 0:
+        sharp = proof.holds and proof.radius <= proof.moved * 1e-6
+        if sharp or not proof.sigma_min > 0:
             break
         weights = _newton_step(weights, state, step)
     return *best, rounding
 
 
-def _kantorovich(sigma, weights, state, inverse, error) -> _Proof:
+def _kantorovich(sigma, given, weights, state, inverse, error) -> _Proof:
     s, eps = _sigma_min(inverse), _norm(error.entries())
     radius = (2 * eps / s).upper()
     kappa, kink = _lipschitz(sigma, weights, state, radius)
-    return _Proof(state, s, eps, kappa, radius, kink)
+    moved = _norm(x for new, old in zip(weights, given, strict=True) for x in (new - old).entries())
+    return _Proof(state, s, eps, kappa, radius, moved, kink)
 
 
 def _lipschitz(sigma, weights, state, radius) -> tuple[arb, bool]:
@@ -280,11 +283,10 @@ def _newton_step(weights, state, v):
     ]
 
 
-def _certificate(params, given, weights, proof, precision) -> Zero:
-    moved = _norm(x for new, old in zip(weights, given, strict=True) for x in (new - old).entries())
+def _certificate(params, weights, proof, precision) -> Zero:
     return Zero(
         params=params,
-        radius=_round_up(moved + proof.radius),
+        radius=_round_up(proof.moved + proof.radius),
         sigma_min=proof.sigma_there,
         center=tuple(_layer(Wb) for Wb in weights),
         center_radius=_round_up(proof.radius),
@@ -482,7 +484,7 @@ def _operator_norm(Wb: arb_mat) -> arb:
         power = W * W.transpose() if wide else W.transpose() * W
         for _ in range(2):
             power = power * power
-        return _norm(power.entries()).root(8).upper()
+        return _norm(power.entries()).sqrt().sqrt().sqrt().upper()  # `root` fails at 0
 
 
 def _round_down(x: arb) -> float:

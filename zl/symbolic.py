@@ -67,6 +67,9 @@ class SymbolicNetwork(NamedTuple):
 def activation(sigma: str | Activation, z: sp.Expr) -> sp.Expr:
     """σ(z) as a SymPy expression.
 
+    The piecewise activations are written with Max, which SymPy handles far faster than Piecewise
+    once layers are nested; its derivative is a Heaviside step, 1/2 at a kink.
+
     Args:
         sigma: an activation of `zl.activations`, or its name. The slope of leaky ReLU and the ε of
             mollified ReLU are the doubles as given, which are exact binary fractions.
@@ -93,9 +96,9 @@ def activation(sigma: str | Activation, z: sp.Expr) -> sp.Expr:
         "softplus": lambda: sp.log(1 + sp.exp(z)),
         "sin": lambda: sp.sin(z),
         "relu": lambda: sp.Max(0, z),
-        "leaky_relu": lambda: sp.Piecewise((z, z >= 0), (number * z, True)),
-        "mollified_relu": lambda: sp.Piecewise(
-            (z, z >= number), (0, z <= -number), ((z + number) ** 2 / (4 * number), True)
+        "leaky_relu": lambda: number * z + (1 - number) * sp.Max(0, z),
+        "mollified_relu": lambda: (
+            (sp.Max(0, z + number) ** 2 - sp.Max(0, z - number) ** 2) / (4 * number)
         ),
     }[name]()
 
