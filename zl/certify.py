@@ -57,7 +57,7 @@ class FullRank:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # matrices have no truth value
 class Zero:
     """A proof that an exact zero-loss minimizer θ* lies near given parameters.
 
@@ -78,7 +78,7 @@ class Zero:
         >>> net = zl.Network((1, 1, 1), "tanh")
         >>> params = (zl.Layer([[0.5]], [0.0]), zl.Layer([[2.0]], [0.0]))
         >>> print(zl.certify.zero_exists(net, params, [[1.0, 2.0]], [[0.92, 1.52]]))
-        proved in 128-bit balls: x[θ*] = y for some θ* within 0.00186 of params, σ_min(D) ≥ 0.541
+        proved in 128-bit balls: x[θ*] = y for some θ* within 0.00183 of params, σ_min(D) ≥ 0.542
     """
 
     params: Params = field(repr=False)
