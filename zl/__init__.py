@@ -5,11 +5,13 @@ labels ``Y`` have shape (Q, N). Parameters are a tuple of ``Layer(W, b)``. Funct
 a ``Network`` carries no parameters and is hashable, so it can be a static argument of `jax.jit`.
 """
 
+import importlib as _importlib
+
 import jax as _jax
 
 from zl import activations, data, jacobian, minimizers, theorems
 from zl.activations import Activation
-from zl.errors import HypothesisError
+from zl.errors import CertificateError, HypothesisError
 from zl.jacobian import numerical_rank
 from zl.network import Layer, Network, cost
 from zl.theorems import guarantees
@@ -17,10 +19,12 @@ from zl.theorems import guarantees
 __version__ = "0.1.0"
 __all__ = [
     "Activation",
+    "CertificateError",
     "HypothesisError",
     "Layer",
     "Network",
     "activations",
+    "certify",
     "cost",
     "data",
     "enable_x64",
@@ -28,8 +32,28 @@ __all__ = [
     "jacobian",
     "minimizers",
     "numerical_rank",
+    "symbolic",
     "theorems",
 ]
+
+_LAZY = {"certify": "python-flint", "symbolic": "python-flint and SymPy"}
+
+
+def __getattr__(name: str):
+    """Import `certify` and `symbolic` at their first use: not everyone has their libraries."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'zl' has no attribute {name!r}")
+    try:
+        return _importlib.import_module(f"zl.{name}")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"zl.{name} needs {_LAZY[name]} ({error}). "
+            "Try: python -m pip install python-flint sympy"
+        ) from error
+
+
+def __dir__():
+    return sorted(globals().keys() | _LAZY.keys())
 
 
 def enable_x64() -> None:

@@ -1,4 +1,4 @@
-"""The error a theorem raises when it does not apply."""
+"""The errors of a theorem that does not apply and of a proof that does not succeed."""
 
 
 class HypothesisError(ValueError):
@@ -27,3 +27,28 @@ class HypothesisError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.theorem} needs {self.hypothesis}: {self.found}, {self.needed}. {self.advice}"
+
+
+class CertificateError(ArithmeticError):
+    """A proof by ball arithmetic did not succeed. It says nothing about whether the claim is true.
+
+    Args:
+        claim: what was to be proved.
+        reason: why the proof failed, with the numbers that decided.
+        advice: what to try instead.
+
+    All three are attributes, and the message is the sentences they make.
+
+    Example:
+        >>> raise zl.CertificateError("x > 0", "At 128 bits x is 0 ± 1e-38.", "Try: a larger x.")
+        Traceback (most recent call last):
+            ...
+        zl.errors.CertificateError: Not proved: x > 0. At 128 bits x is 0 ± 1e-38. Try: a larger x.
+    """
+
+    def __init__(self, claim: str, reason: str, advice: str):
+        self.claim, self.reason, self.advice = claim, reason, advice
+        super().__init__(claim, reason, advice)  # so that it can be pickled
+
+    def __str__(self) -> str:
+        return f"Not proved: {self.claim}. {self.reason} {self.advice}"
