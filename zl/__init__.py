@@ -7,9 +7,16 @@ a ``Network`` carries no parameters and is hashable, so it can be a static argum
 
 import jax as _jax
 
-from zl import activations, data, jacobian, minimizers
+from zl import activations, data, flow, jacobian, minimizers
 from zl.activations import Activation
-from zl.errors import HypothesisError
+from zl.errors import HypothesisError, RankLossError
+from zl.flow import (
+    Trajectory,
+    adapted_flow,
+    comparison_model,
+    gradient_descent,
+    gradient_flow,
+)
 from zl.jacobian import numerical_rank
 from zl.network import Layer, Network, cost
 
@@ -19,10 +26,17 @@ __all__ = [
     "HypothesisError",
     "Layer",
     "Network",
+    "RankLossError",
+    "Trajectory",
     "activations",
+    "adapted_flow",
+    "comparison_model",
     "cost",
     "data",
     "enable_x64",
+    "flow",
+    "gradient_descent",
+    "gradient_flow",
     "jacobian",
     "minimizers",
     "numerical_rank",
