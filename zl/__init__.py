@@ -9,9 +9,16 @@ import importlib as _importlib
 
 import jax as _jax
 
-from zl import activations, data, jacobian, minimizers, theorems
+from zl import activations, data, flow, jacobian, minimizers, theorems
 from zl.activations import Activation
-from zl.errors import CertificateError, HypothesisError
+from zl.errors import CertificateError, HypothesisError, RankLossError
+from zl.flow import (
+    Trajectory,
+    adapted_flow,
+    comparison_model,
+    gradient_descent,
+    gradient_flow,
+)
 from zl.jacobian import numerical_rank
 from zl.network import Layer, Network, cost
 from zl.theorems import guarantees
@@ -23,11 +30,18 @@ __all__ = [
     "HypothesisError",
     "Layer",
     "Network",
+    "RankLossError",
+    "Trajectory",
     "activations",
+    "adapted_flow",
     "certify",
+    "comparison_model",
     "cost",
     "data",
     "enable_x64",
+    "flow",
+    "gradient_descent",
+    "gradient_flow",
     "guarantees",
     "jacobian",
     "minimizers",

@@ -1,4 +1,4 @@
-"""The errors of a theorem that does not apply and of a proof that does not succeed."""
+"""The errors of the theory: no theorem applies, no proof succeeds, a flow loses its rank."""
 
 
 class HypothesisError(ValueError):
@@ -52,3 +52,34 @@ class CertificateError(ArithmeticError):
 
     def __str__(self) -> str:
         return f"Not proved: {self.claim}. {self.reason} {self.advice}"
+
+
+class RankLossError(ArithmeticError):
+    """The training Jacobian D lost rank along a flow that needs its rank.
+
+    Args:
+        time: when.
+        ratio: σ_r/σ_1 there: the last singular value that the rank counts, over the largest.
+        rank_rtol: the ratio below which D counts as rank deficient.
+        trajectory: the run up to then; its last state is the one where rank was lost.
+
+    All four are attributes, and the message says the first three.
+
+    Example:
+        >>> raise zl.RankLossError(1.5, 2e-7, 1e-6, None)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        zl.errors.RankLossError: D loses rank at time 1.5: σ_r/σ_1 = 2e-07, less than 1e-06. ...
+    """
+
+    def __init__(self, time: float, ratio: float, rank_rtol: float, trajectory):
+        self.time, self.ratio, self.rank_rtol, self.trajectory = time, ratio, rank_rtol, trajectory
+        super().__init__(time, ratio, rank_rtol, trajectory)
+
+    def __str__(self) -> str:
+        return (
+            f"D loses rank at time {self.time:.6g}: σ_r/σ_1 = {self.ratio:.2g}, less than "
+            f"{self.rank_rtol:.2g}. The adapted flow cannot go on; this error's `trajectory` ends "
+            "here. Try: another start, a wider network, or gradient_flow, which rank loss only "
+            "slows."
+        )
