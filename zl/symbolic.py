@@ -22,6 +22,7 @@ from zl import _checks, activations
 from zl._families import family
 from zl.activations import Activation
 from zl.errors import HypothesisError
+from zl.minimizers.regression import dependent
 from zl.network import Layer, Network
 
 __all__ = [
@@ -378,15 +379,7 @@ def _first_layer(theorem: str, X: fmpq_mat, Z: fmpq_mat):
     A = fmpq_mat(M0 + 1, N, X.entries() + [size] * N)
     rank = A.rank()
     if rank < N:
-        raise HypothesisError(
-            theorem,
-            "affinely independent inputs",
-            f"rank [X; 1] = {rank}",
-            f"but N = {N} is needed"
-            + (f" (and N ≤ M0 + 1 = {M0 + 1} samples at most)" if N > M0 + 1 else ""),
-            "Try: drop repeated or affinely dependent samples until N equals this rank, or use "
-            "inputs with more independent features.",
-        )
+        raise dependent(theorem, rank, M0, N)
     Wb = ((A.transpose() * A).solve(Z.transpose()).transpose() * A.transpose()).tolist()
     return fmpq_mat([row[:-1] for row in Wb]), [size * row[-1] for row in Wb]
 

@@ -26,6 +26,13 @@ class Guarantee:
         because: the numbers that decide.
         call: if it holds and constructs parameters, the call that does.
         bound: if it holds and forbids zero loss, a number that C exceeds or equals for all θ.
+
+    Example:
+        >>> import jax
+        >>> X, Y = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=2)
+        >>> row = zl.guarantees(zl.Network((4, 6, 2), "tanh"), X, Y).rows[0]
+        >>> row.holds, row.call
+        (True, 'zl.minimizers.pull_back(net, X, Y)')
     """
 
     theorem: str
@@ -42,6 +49,12 @@ class Guarantees:
     Attributes:
         net: the network asked about.
         rows: one `Guarantee` a theorem; iterating over the table yields them.
+
+    Example:
+        >>> import jax
+        >>> X, Y = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=2)
+        >>> zl.guarantees(zl.Network((4, 6, 2), "tanh"), X, Y).verdict
+        'This network attains C = 0: zl.minimizers.pull_back(net, X, Y).'
     """
 
     net: Network

@@ -75,7 +75,7 @@ def test_importing_zl_changes_no_global_state_and_loads_no_optional_library():
 def test_what_the_package_offers_exists():
     for module in MODULES:
         assert all(hasattr(module, name) for name in getattr(module, "__all__", ()))
-    assert {"zl.network.cost", "zl.network.Network.apply", "zl.minimizers.pull_back"} <= set(PUBLIC)
+    assert {"zl.network.cost", "zl.network.Network.apply", "zl.data.generic"} <= set(PUBLIC)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -65,17 +65,22 @@ def factor(theorem: str, X: np.ndarray) -> Factor:
     (reflectors, tau), R = scipy.linalg.qr(A, mode="raw")  # R has the singular values of A
     rank = numerical_rank(R, rtol=max(A.shape) * np.finfo(float).eps)
     if rank < N:
-        raise HypothesisError(
-            theorem,
-            "affinely independent inputs",
-            f"rank [X; 1] = {rank}",
-            f"but N = {N} is needed"
-            + (f" (and N ≤ M0 + 1 = {M0 + 1} samples at most)" if N > M0 + 1 else ""),
-            "Try: drop repeated or affinely dependent samples until N equals this rank; or "
-            "`memorizing`, which needs only distinct inputs and a last hidden width of at least "
-            f"N - 1 = {N - 1}.",
-        )
+        raise dependent(theorem, int(rank), M0, N)
     return Factor(reflectors, tau, R, size)
+
+
+def dependent(theorem: str, rank: int, M0: int, N: int) -> HypothesisError:
+    """The error for affinely dependent inputs."""
+    return HypothesisError(
+        theorem,
+        "affinely independent inputs",
+        f"rank [X; 1] = {rank}",
+        f"but N = {N} is needed"
+        + (f" (and N ≤ M0 + 1 = {M0 + 1} samples at most)" if N > M0 + 1 else ""),
+        "Try: drop repeated or affinely dependent samples until N equals this rank; or "
+        "`memorizing`, which needs only distinct inputs and a last hidden width of at least "
+        f"N - 1 = {N - 1}.",
+    )
 
 
 def regress(inputs: Factor, Z: np.ndarray) -> Layer:
