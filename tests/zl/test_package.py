@@ -50,7 +50,8 @@ def test_importing_zl_changes_no_global_state_and_loads_no_optional_library():
         import zl
         after = dict(jax.config.values), list(warnings.filters), numpy.get_printoptions()
         print(before == after, jax.config.jax_enable_x64, jax.numpy.ones(1).dtype)
-        print({"matplotlib", "sklearn", "chemotools", "pandas", "sympy"} & set(sys.modules))
+        optional = {"matplotlib", "sklearn", "chemotools", "pandas", "sympy", "diffrax"}
+        print(optional & set(sys.modules))
         try:
             zl.numerical_rank([[1.0]])
         except ValueError as error:
