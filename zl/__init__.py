@@ -7,10 +7,18 @@ a ``Network`` carries no parameters and is hashable, so it can be a static argum
 
 import jax as _jax
 
-from zl import activations, data, jacobian, minimizers
+from zl import activations, data, jacobian, landscape, minimizers
 from zl.activations import Activation
 from zl.errors import HypothesisError
-from zl.jacobian import numerical_rank
+from zl.jacobian import (
+    backward_signals,
+    khatri_rao,
+    layer_ranks,
+    ntk,
+    ntk_lower_bound,
+    numerical_rank,
+    training_jacobian,
+)
 from zl.network import Layer, Network, cost
 
 __version__ = "0.1.0"
@@ -20,12 +28,19 @@ __all__ = [
     "Layer",
     "Network",
     "activations",
+    "backward_signals",
     "cost",
     "data",
     "enable_x64",
     "jacobian",
+    "khatri_rao",
+    "landscape",
+    "layer_ranks",
     "minimizers",
+    "ntk",
+    "ntk_lower_bound",
     "numerical_rank",
+    "training_jacobian",
 ]
 
 
