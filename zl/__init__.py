@@ -9,7 +9,7 @@ import importlib as _importlib
 
 import jax as _jax
 
-from zl import activations, data, flow, jacobian, minimizers, theorems
+from zl import activations, data, flow, jacobian, landscape, minimizers, theorems
 from zl.activations import Activation
 from zl.errors import CertificateError, HypothesisError, RankLossError
 from zl.flow import (
@@ -19,7 +19,15 @@ from zl.flow import (
     gradient_descent,
     gradient_flow,
 )
-from zl.jacobian import numerical_rank
+from zl.jacobian import (
+    backward_signals,
+    khatri_rao,
+    layer_ranks,
+    ntk,
+    ntk_lower_bound,
+    numerical_rank,
+    training_jacobian,
+)
 from zl.network import Layer, Network, cost
 from zl.theorems import guarantees
 
@@ -34,6 +42,7 @@ __all__ = [
     "Trajectory",
     "activations",
     "adapted_flow",
+    "backward_signals",
     "certify",
     "comparison_model",
     "cost",
@@ -44,10 +53,16 @@ __all__ = [
     "gradient_flow",
     "guarantees",
     "jacobian",
+    "khatri_rao",
+    "landscape",
+    "layer_ranks",
     "minimizers",
+    "ntk",
+    "ntk_lower_bound",
     "numerical_rank",
     "symbolic",
     "theorems",
+    "training_jacobian",
 ]
 
 _LAZY = {"certify": "python-flint", "symbolic": "python-flint and SymPy"}

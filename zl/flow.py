@@ -13,7 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from zl import _checks
+from zl import _checks, jacobian
 from zl.errors import RankLossError
 from zl.network import Layer, Network, Params, cost
 
@@ -439,7 +439,7 @@ def _integrate(net, params, X, Y, ts, t1, rtol, atol, max_steps, watch, progress
 
     def straight(s, theta, args):
         if Y.size <= net.K:
-            return _dual(residual, _ntk(net, unravel(theta), X), theta) / X.shape[1]
+            return _dual(residual, jacobian.ntk(net, unravel(theta), X), theta) / X.shape[1]
         return _primal(residual, args.rank_rtol * args.largest, theta) / X.shape[1]
 
     def rank_lost(s, theta, args, **_):
@@ -493,7 +493,7 @@ def _primal(residual, floor, theta):
 def _singular_values(net, params, X):
     """The singular values of D, largest first: from the NTK if QN ≤ K, from D itself if not."""
     if net.Q * X.shape[1] <= net.K:
-        return jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(_ntk(net, params, X))[::-1], 0.0))
+        return jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(jacobian.ntk(net, params, X))[::-1], 0.0))
     theta, unravel = ravel_pytree(params)
     D = jax.jacfwd(lambda v: net.apply(unravel(v), X).T.ravel())(theta)
     return jnp.linalg.svd(D, compute_uv=False)
@@ -505,7 +505,7 @@ def _observe(net, stacked, X, Y, ntk):
 
     def look(params):
         outputs = net.apply(params, X)
-        smallest = jnp.linalg.eigvalsh(_ntk(net, params, X))[0] if ntk else None
+        smallest = jnp.linalg.eigvalsh(jacobian.ntk(net, params, X))[0] if ntk else None
         return outputs, jnp.sum((outputs - Y) ** 2) / (2 * X.shape[1]), smallest
 
     return Trajectory(None, stacked, *jax.lax.map(look, stacked))
@@ -531,21 +531,6 @@ def _descend(net, params, X, Y, step, numbers):
         return p, p
 
     return jax.lax.scan(advance, params, jnp.diff(numbers, prepend=0))[1]
-
-
-def _ntk(net, params, X):
-    """D Dᵀ, rows sample by sample: Σ_l (X⁽ˡ⁻¹⁾ᵀX⁽ˡ⁻¹⁾ + 11ᵀ)_ij B_i⁽ˡ⁾B_j⁽ˡ⁾ᵀ."""
-    Xs, Zs = net.layers(params, X)
-    N, Q = X.shape[1], net.Q
-    B = jnp.broadcast_to(jnp.eye(Q), (N, Q, Q))
-    kernel = jnp.zeros((N, Q, N, Q))
-    for l in range(net.L, -1, -1):
-        signals = B.reshape(N * Q, -1)
-        gram = (Xs[l].T @ Xs[l] + 1)[:, None, :, None]
-        kernel += gram * (signals @ signals.T).reshape(N, Q, N, Q)
-        if l > 0:
-            B = (B @ params[l].W) * net.activation.derivative(Zs[l - 1]).T[:, None, :]
-    return kernel.reshape(N * Q, N * Q)
 
 
 def _diffrax():

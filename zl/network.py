@@ -206,3 +206,20 @@ def cost(
     Y = jnp.asarray(Y)
     _checks.columns_of("Y", Y, *output.shape)
     return jnp.sum((output - Y) ** 2) / (2 * Y.shape[1])
+
+
+def check_params(net: Network, params: Params) -> Params:
+    """`params` as float64 layers of the shapes that `net` needs, or a ValueError that says why not.
+
+    For functions that need double precision; `Network.layers` itself takes any precision.
+    """
+    try:
+        pairs = [(W, b) for W, b in params]
+    except (TypeError, ValueError):
+        raise ValueError(f"params must be a tuple of Layer(W, b); it is {params!r}.") from None
+    layers = tuple(
+        Layer(_checks.double(f"params[{l}].W", W), _checks.double(f"params[{l}].b", b))
+        for l, (W, b) in enumerate(pairs)
+    )
+    net._check(layers)
+    return layers
