@@ -185,6 +185,7 @@ def test_a_constructed_minimizer_has_an_exact_one_beside_it(name, key):
     assert 0 <= zero.center_radius <= zero.radius < 1e-12
     assert true / 1.2 < zero.sigma_min <= true * (1 + 1e-6)
     assert 4 * zero.lipschitz * zero.residual <= 1.3 * zero.sigma_min**2
+    assert zero.center_radius == pytest.approx(2 * zero.residual / zero.sigma_min, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid"])
@@ -370,6 +371,16 @@ def test_the_bound_on_the_second_derivative_is_sharp(name, z):
     bend = abs(jax.grad(lambda t: net.activation.derivative(t))(jnp.float64(z)))
     sharp = 1e6 * 2 * bend  # |W₂ σ''(z)| |[x; 1]|²
     assert sharp * (1 - 1e-12) <= float(kappa) <= 1.00001 * sharp
+
+
+@pytest.mark.parametrize("w, radius", [(0.0, 0.5), (7.0, 1e-9), (3.0, 2.0)])
+def test_the_lipschitz_constant_by_hand(w, radius):
+    net = zl.Network((1, 1, 1, 1), "identity")
+    layer = Layer([[w]], [0.0])
+    kappa, _ = lipschitz(net, [layer] * 3, [[2.0]], radius)
+    a1, gain = np.sqrt(5), w + radius
+    a2 = np.hypot(2 * w, 1) + a1 * radius + gain * a1
+    assert float(kappa) == pytest.approx(2 * a2 + gain * 2 * a1, rel=1e-9)
 
 
 def test_kinks_within_the_ball_are_seen():
