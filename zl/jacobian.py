@@ -293,6 +293,13 @@ class LayerRank(NamedTuple):
         signals: the ranks of B₁⁽ˡ⁾ … B_N⁽ˡ⁾, each at most Q.
         block: rank D_l = Σᵢ rank Bᵢ⁽ˡ⁾ where the features are affinely independent, else None.
         proves_full_rank: whether this layer alone proves rank D = QN.
+
+    Example:
+        >>> net = zl.Network((4, 2))
+        >>> X, _ = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=2)
+        >>> row = zl.layer_ranks(net, net.init(jax.random.key(1)), X)[0]
+        >>> row.layer, int(row.features), row.signals, row.proves_full_rank
+        (1, 5, (2, 2, 2, 2, 2), True)
     """
 
     layer: int
@@ -303,7 +310,15 @@ class LayerRank(NamedTuple):
 
 
 class LayerRanks(tuple):
-    """A `LayerRank` for each of the layers 1 … L + 1."""
+    """A `LayerRank` for each of the layers 1 … L + 1.
+
+    Example:
+        >>> net = zl.Network((4, 3, 2))
+        >>> X, _ = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=2)
+        >>> ranks = zl.layer_ranks(net, net.init(jax.random.key(1)), X)
+        >>> len(ranks), ranks.proof
+        (2, 1)
+    """
 
     @property
     def proof(self) -> int | None:
@@ -396,6 +411,12 @@ class JacobianRank(int):
         test: "B4, layer l" if one layer's features and backward signals prove full rank, else
             "singular values of D".
         verdict: the `LayerRank` or the `Rank` behind it.
+
+    Example:
+        >>> net = zl.Network((4, 3, 2))
+        >>> rank = zl.jacobian.jacobian_rank(net, net.init(jax.random.key(1)), jnp.ones((4, 5)))
+        >>> rank + 0, rank.test
+        (2, 'singular values of D')
     """
 
     test: str

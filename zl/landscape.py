@@ -78,6 +78,13 @@ class Dimension(int):
     Attributes:
         rank: the rank of D, a `zl.jacobian.JacobianRank`.
         test: the test that decided it: "B4, layer l" or "singular values of D".
+
+    Example:
+        >>> net = zl.Network((4, 3, 2))
+        >>> X, _ = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=2)
+        >>> d = zl.landscape.dimension(net, net.init(jax.random.key(1)), X)
+        >>> d + 0, d.test
+        (13, 'B4, layer 1')
     """
 
     rank: int
@@ -156,6 +163,13 @@ class Projection(NamedTuple):
     Attributes:
         params: parameters on M, up to rounding.
         costs: the cost at the start and after each step.
+
+    Example:
+        >>> net = zl.Network((4, 6, 1))
+        >>> X, Y = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=1)
+        >>> fit = zl.landscape.project(net, net.init(jax.random.key(1)), X, Y)
+        >>> bool(fit.costs[-1] <= 1e-24)
+        True
     """
 
     params: Params

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import pytest
 
 import zl
@@ -21,7 +22,9 @@ MODULES = [zl] + [
 EXAMPLES = {
     test.name: test
     for module in MODULES
-    for test in doctest.DocTestFinder(exclude_empty=True).find(module, globs={"zl": zl})
+    for test in doctest.DocTestFinder(exclude_empty=True).find(
+        module, globs={"zl": zl, "jax": jax, "jnp": jax.numpy}
+    )
     if test.examples
 }
 
