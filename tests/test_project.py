@@ -63,7 +63,7 @@ def test_citation():
 
 
 ELSEWHERE = re.compile(  # what only one machine or network knows; does not match itself
-    r"pypi\.org|pythonhosted\.org|anaconda\.org|registry\.npmjs|art[i]factory|dev[p]i"
+    r"p[y]pi\.org|pythonh[o]sted\.org|an[a]conda\.org|registry\.np[m]js|art[i]factory|dev[p]i"
     r"|--(extra-)?index-url|--find[-]links|https?://[^\s)]*(mirror|/simple\b)"
     r"|(?<![\w.])/(home|root|Users|tmp|work|opt)/|\b[A-Z]:\\"
 )
