@@ -7,7 +7,7 @@ none on any page of the book; `test_faults_are_found` wants them all on a page m
 import functools
 import re
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -17,7 +17,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import find
 from bs4 import BeautifulSoup
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import TimeoutError, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
@@ -221,6 +221,12 @@ def barriers(page, scheme):
             document.body.normalize();
         }"""
     )
+    with suppress(TimeoutError):  # the theme gives tab stops a moment after the last change
+        page.wait_for_function(
+            """() => [...document.querySelectorAll("pre")].every(e => e.tabIndex == 0
+                || e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight)""",
+            timeout=5_000,
+        )
     # Without `preload` axe does not fetch the style sheets once more, from wrong addresses.
     options = {"resultTypes": ["violations"], "preload": False}
     return [
