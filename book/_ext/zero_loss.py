@@ -75,10 +75,16 @@ def keep_outputs(app, doctree):
 # --- accessibility ---------------------------------------------------------------------------
 
 
-def bibliography_is_a_list(app, pagename, templatename, context, doctree):
-    """Call the bibliography's entries items of its list; docutils gives them an obsolete role."""
-    obsolete, item = 'role="doc-biblioentry"', 'role="listitem"'
-    context["body"] = context.get("body", "").replace(obsolete, item)
+def lists_are_lists(app, pagename, templatename, context, doctree):
+    """Mark up as lists what is one: the bibliography, and a signature's parameters.
+
+    Docutils gives the entries of the one an obsolete role, Sphinx makes the others a definition
+    list (the only one without a class) that defines nothing.
+    """
+    body = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+    for signature in set(re.findall(r"(?s)<dl>.*?</dl>", body)):
+        body = body.replace(signature, re.sub("dd(?=>)", "li", signature).replace("dl>", "ul>"))
+    context["body"] = body
 
 
 # --- evidence cells and proofs, while a page is read -----------------------------------------
@@ -238,6 +244,28 @@ def offer_notebook(app, pagename, templatename, context, doctree):
         context["ipynb_source"] = f"{pagename}.ipynb"
 
 
+# --- the API's page --------------------------------------------------------------------------
+
+
+def as_restructured_text(app, what, name, thing, options, lines):
+    """Let docstrings be plain text: |x| is a norm, and `x` is code."""
+    in_code = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[i] = in_code.sub(r"``\1``", line.replace("|", r"\|").replace("*", r"\*"))
+
+
+def short_types(app, what, name, thing, options, signature, returns):
+    """Write Array for JAX's arrays, as the package does."""
+    short = [text and text.replace("jaxlib._jax.Array", "Array") for text in (signature, returns)]
+    return tuple(short)
+
+
+def skip_fields(app, what, name, thing, skip, options):
+    """Leave out the fields of named tuples: the docstring of the class describes them."""
+    return skip or str(getattr(thing, "__doc__", "")).startswith("Alias for field number")
+
+
 # --- one set of macros -----------------------------------------------------------------------
 
 
@@ -262,8 +290,11 @@ def setup(app):
     app.add_directive("ledger", Ledger)
     app.connect("config-inited", key_the_cache)
     app.connect("config-inited", macros_for_latex)
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", short_types)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("doctree-read", keep_outputs)
-    app.connect("html-page-context", bibliography_is_a_list)
+    app.connect("html-page-context", lists_are_lists)
     app.connect("doctree-read", collect)
     app.connect("env-purge-doc", purge)
     app.connect("env-updated", rewrite_ledger)
