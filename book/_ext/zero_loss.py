@@ -1,6 +1,7 @@
 """What the book computes about itself at build time.
 
 - The execution cache is keyed on what outputs depend on: `zl/`, the lock, Python.
+- Chapters that must be executed are executed side by side.
 - Evidence cells get an anchor and a badge; the `ledger` directive collects them on one page.
 - The macros of `_config.yml` serve LaTeX as well.
 - Executed notebooks keep their outputs when these come from the cache.
@@ -17,10 +18,12 @@ import nbformat
 import yaml
 from docutils import nodes
 from jupyter_cache import get_cache
+from jupyter_cache.executors import load_executor
 from sphinx.addnodes import pending_xref
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[2]
+PAGE = re.compile(r"(?:root|file): (\S+)")
 EVIDENCE = re.compile(
     r"(?P<kind>symbolic|numeric|exact|certified|counterexample)"
     r"( \(hypothesis: (?P<hypothesis>.+)\))?"
@@ -58,6 +61,21 @@ def key_the_cache(app, config):
     config.outputs_depend_on = outputs_depend_on()
     cache = Path(app.outdir).parent / ".jupyter_cache" / config.outputs_depend_on
     config.nb_execution_cache_path = str(cache)
+
+
+def execute_together(app, config):
+    """Execute the notebooks that the cache lacks side by side; the build finds them there.
+
+    One that fails is left to the build, which names the cell.
+    """
+    cache, root = get_cache(config.nb_execution_cache_path), Path(app.srcdir)
+    pages = [root / f"{page}.md" for page in PAGE.findall((root / "_toc.yml").read_text())]
+    chapters = [str(page) for page in pages if "{code-cell}" in page.read_text()]
+    for chapter in chapters:
+        cache.add_nb_to_project(chapter, read_data={"name": "myst_nb_md", "type": "plugin"})
+    executor = load_executor("local-parallel", cache)
+    executor.logger.setLevel("INFO")  # a line when a notebook starts, and one when it is done
+    executor.run_and_cache(filter_uris=chapters, timeout=config.nb_execution_timeout)
 
 
 def keep_outputs(app, doctree):
@@ -289,6 +307,7 @@ def setup(app):
     app.add_node(ledger)
     app.add_directive("ledger", Ledger)
     app.connect("config-inited", key_the_cache)
+    app.connect("config-inited", execute_together)
     app.connect("config-inited", macros_for_latex)
     app.connect("autodoc-process-docstring", as_restructured_text, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", short_types)
