@@ -1,4 +1,4 @@
-"""Proofs by ball arithmetic: a Jacobian of full rank, and a network that fits its data exactly.
+"""Proofs by ball arithmetic: the exact cost, a Jacobian of full rank, an exact fit nearby.
 
 A floating-point cost of 1e-30 is not 0, and a smallest singular value of 1e-9 may be rounding.
 Here every number is a ball, a midpoint with a radius that bounds all rounding errors
@@ -24,7 +24,7 @@ from zl._families import family
 from zl.errors import CertificateError, HypothesisError
 from zl.network import Layer, Network, Params
 
-__all__ = ["FullRank", "Zero", "full_rank", "zero_exists"]
+__all__ = ["FullRank", "Zero", "cost", "full_rank", "zero_exists"]
 
 PRECISIONS = (128, 256, 512, 1024)  # bits, tried in this order
 STEPS = 16  # Newton steps at one precision
@@ -98,6 +98,48 @@ class Zero:
         )
 
 
+def cost(
+    net: Network,
+    params: Params,
+    X: Float[Array, "M0 N"],
+    Y: Float[Array, "Q N"],
+    *,
+    precision: int = 128,
+) -> arb:
+    """Enclose the cost C = (1/2N) |x[θ] - y|² of these very numbers in a ball.
+
+    Where `zl.cost` rounds, this keeps account: C, evaluated without any rounding at the doubles as
+    given, lies in the ball. So `C > 0` is a proof if it is True; if it is False, the ball contains
+    0, and more bits may help.
+
+    Args:
+        net: a network with an activation of `zl.activations`.
+        params: its parameters.
+        X: inputs (M0, N).
+        Y: labels (Q, N).
+        precision: the bits to calculate with, at least 2.
+
+    Returns:
+        A `flint.arb`.
+
+    Raises:
+        ValueError: if an argument is empty, not finite, of the wrong shape or in single precision,
+            or the activation is not one of `zl.activations`, or the precision is below 2.
+
+    Example:
+        >>> net = zl.Network((1, 1, 1), "tanh")
+        >>> params = (zl.Layer([[20.0]], [0.0]), zl.Layer([[1.0]], [0.0]))
+        >>> C = zl.certify.cost(net, params, [[0.0, 1.0]], [[0.0, 1.0]])
+        >>> C > 0, f"{float(C):.6g}"  # in double precision tanh 20 = 1, and the cost is 0.0
+        (True, '1.80485e-35')
+    """
+    sigma, weights, X = _ball_activation(net), _exact_params(net, params), _exact_X(net, X)
+    Y = _exact_Y(net, Y, X)
+    with ctx.workprec(precision):
+        error = _forward(sigma, weights, X)[2] - Y
+        return sum((e * e for e in error.entries()), arb(0)) / (2 * X.ncols())
+
+
 def full_rank(net: Network, params: Params, X: Float[Array, "M0 N"]) -> FullRank:
     """Prove that the training Jacobian D has rank QN.
 
@@ -120,7 +162,7 @@ def full_rank(net: Network, params: Params, X: Float[Array, "M0 N"]) -> FullRank
         ValueError: if an argument is empty, not finite, of the wrong shape or in single precision,
             or the activation is not one of `zl.activations`.
 
-    Source: Theorem "a proof of full rank" of the book.
+    Source: Lemma "A proof of full rank" of the book.
 
     Example:
         >>> import jax
@@ -171,7 +213,7 @@ def zero_exists(
         ValueError: if an argument is empty, not finite, of the wrong shape or in single precision,
             or the activation is not one of `zl.activations`.
 
-    Source: Theorem "a proof of an exact zero" of the book (Newton–Kantorovich).
+    Source: Theorem "A proof of an exact zero" of the book (Newton–Kantorovich).
 
     Example:
         >>> import jax
@@ -182,8 +224,7 @@ def zero_exists(
         True
     """
     sigma, given, X = _ball_activation(net), _exact_params(net, params), _exact_X(net, X)
-    Y = np.asarray(_checks.matrix("Y", Y, rows=net.Q, columns=X.ncols()))
-    Y = arb_mat(Y.tolist())
+    Y = _exact_Y(net, Y, X)
     QN, weights = _equations(net, X), given
     for precision in PRECISIONS:
         with ctx.workprec(precision):
@@ -256,7 +297,8 @@ def _lipschitz(sigma, weights, state, radius) -> tuple[arb, bool]:
 
     Along a segment θ + tδ, |δ| = 1, inside the ball, |Z_l'| ≤ a_l and |Z_l''| ≤ c_l (Frobenius)
     where a_l = |[X_{l-1}; 1]| + |W_l| τ a_{l-1}, c_l = 2τ a_{l-1} + |W_l| (μ a_{l-1}² + τ c_{l-1}),
-    τ and μ bound σ' and σ'', and the norms are bounded over the ball.
+    τ and μ bound σ' and σ'', and the norms are bounded over the ball. The last c is a Lipschitz
+    constant of D: the second derivative of x is symmetric, so its values on the diagonal bound it.
     """
     tau, mu = sigma.steepest, sigma.bend
     a = c = arb(0)
@@ -420,23 +462,27 @@ class _State(NamedTuple):
     gram: arb_mat  # D Dᵀ
 
 
-def _evaluate(sigma: _BallActivation, weights: list[arb_mat], X: arb_mat) -> _State:
-    N = X.ncols()
-    features, hidden, slopes = [_with_ones(X)], [], []
+def _forward(sigma, weights, X) -> tuple[list[arb_mat], list[arb_mat], arb_mat]:
+    """What enters the layers, [X⁽ˡ⁻¹⁾; 1ᵀ]; the Z⁽ˡ⁾ of the hidden ones; the output."""
+    features, hidden = [_with_ones(X)], []
     for Wb in weights[:-1]:
-        Z = Wb * features[-1]
-        hidden.append(Z.entries())
-        features.append(_with_ones(arb_mat(Z.nrows(), N, [sigma.value(z) for z in hidden[-1]])))
-        slopes.append(arb_mat(Z.nrows(), N, [sigma.slope(z) for z in hidden[-1]]))
-    output = weights[-1] * features[-1]
-    Q = output.nrows()
+        hidden.append(Wb * features[-1])
+        features.append(_with_ones(_entrywise(sigma.value, hidden[-1])))
+    return features, hidden, weights[-1] * features[-1]
+
+
+def _evaluate(sigma: _BallActivation, weights: list[arb_mat], X: arb_mat) -> _State:
+    features, hidden, output = _forward(sigma, weights, X)
+    slopes = [_entrywise(sigma.slope, Z) for Z in hidden]
+    Q, N = output.nrows(), output.ncols()
     signals = [arb_mat([[int(p == q) for p in range(Q)] for _ in range(N) for q in range(Q)])]
     for Wb, slope in zip(weights[:0:-1], slopes[::-1], strict=True):
         samples = slope.transpose().tolist()
         rows = (signals[0] * Wb).tolist()  # the last column belongs to the bias: zip leaves it out
         rows = [[x * y for x, y in zip(r, samples[i // Q])] for i, r in enumerate(rows)]  # noqa: B905
         signals.insert(0, arb_mat(rows))
-    return _State(features, hidden, output, signals, _gram(features, signals, Q))
+    entries = [Z.entries() for Z in hidden]
+    return _State(features, entries, output, signals, _gram(features, signals, Q))
 
 
 def _gram(features, signals, Q) -> arb_mat:
@@ -449,6 +495,10 @@ def _gram(features, signals, Q) -> arb_mat:
             [[samples[i // Q][j // Q] * outputs[i][j] for j in range(QN)] for i in range(QN)]
         )
     return total
+
+
+def _entrywise(function, Z: arb_mat) -> arb_mat:
+    return arb_mat(Z.nrows(), Z.ncols(), [function(z) for z in Z.entries()])
 
 
 def _with_ones(X: arb_mat) -> arb_mat:
@@ -515,6 +565,10 @@ def _exact_params(net: Network, params: Params) -> list[arb_mat]:
 
 def _exact_X(net: Network, X) -> arb_mat:
     return arb_mat(np.asarray(_checks.matrix("X", X, rows=net.M0)).tolist())
+
+
+def _exact_Y(net: Network, Y, X: arb_mat) -> arb_mat:
+    return arb_mat(np.asarray(_checks.matrix("Y", Y, rows=net.Q, columns=X.ncols())).tolist())
 
 
 def _equations(net: Network, X: arb_mat) -> int:

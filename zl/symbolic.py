@@ -235,7 +235,7 @@ def pull_back(net: Network, X, Y, *, fill: Fraction | float = Fraction(1, 100)) 
         ValueError: if a shape does not fit, an entry is not a finite rational number, the
             activation is another, or fill is not in (0, 1).
 
-    Source: [CM] Theorem 2.1, in the sharper form of the book's chapter on pulling back.
+    Source: Theorem "Zero loss in rational numbers" of the book, after [CM] Theorem 2.1.
 
     Example:
         >>> net = zl.Network((2, 2, 1), "leaky_relu")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from flint import arb, arb_mat
+from flint import arb, arb_mat, ctx, fmpq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
@@ -78,6 +78,46 @@ def problem(name="tanh", widths=(5, 6, 5, 2), N=4, seed=0):
     net = zl.Network(widths, name)
     X, Y = zl.data.generic(jax.random.key(seed), M0=widths[0], N=N, Q=widths[-1])
     return net, X, Y
+
+
+# --- the cost ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "mollified_relu", "identity"])
+def test_the_ball_of_the_cost_contains_the_rational_number(name):
+    net, X, Y = problem(name)
+    params = net.init(jax.random.key(0))
+    exact = zl.symbolic.cost(net, params, X, Y)
+    ball = certify.cost(net, params, X, Y)
+    with ctx.workprec(4000):  # in which the fraction becomes a ball far smaller than this one
+        assert ball.contains(fmpq(exact.numerator, exact.denominator))
+    assert ball > 0 and ball.rad() < 1e-30
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_the_ball_of_the_cost_shrinks_to_the_cost_in_a_hundred_digits(name):
+    net, X, Y = problem(name)
+    params = zl.minimizers.pull_back(net, X, Y)
+    given = [Layer(mp.matrix(W.tolist()), mp.matrix(b.tolist())) for W, b in params]
+    true = error_in_mpmath(net, given, X, Y) ** 2 / (2 * 4)
+    balls = [certify.cost(net, params, X, Y, precision=p) for p in (32, 53, 128, 256)]
+    for ball in balls:
+        assert exactly(ball.lower()) <= true * (1 + 1e-30)
+        assert true <= exactly(ball.upper()) * (1 + 1e-30)
+    assert not balls[0] > 0 and balls[2] > 0
+    assert balls[3].rad() < balls[2].rad() < balls[1].rad() < balls[0].rad()
+
+
+def test_the_cost_of_an_exact_fit_is_never_separated_from_zero():
+    net, X = zl.Network((1, 1, 1), "relu"), [[0.0, 3.0]]
+    params = (Layer([[1.0]], [-2.0]), Layer([[1.0]], [0.0]))
+    for precision in (2, 53, 1024):
+        assert certify.cost(net, params, X, [[0.0, 1.0]], precision=precision).contains(0)
+    for bad, sentence in [(([[0.0]],), "Y has shape"), (([[jnp.nan, 0.0]],), "Y contains NaN")]:
+        with pytest.raises(ValueError, match=sentence):
+            certify.cost(net, params, X, *bad)
+    with pytest.raises(ValueError, match="prec must be"):
+        certify.cost(net, params, X, [[0.0, 1.0]], precision=1)
 
 
 # --- full rank -----------------------------------------------------------------------------------
