@@ -6,7 +6,7 @@ PORT ?= 8000
 CHAPTERS := $(shell grep -l '{code-cell}' $$(grep -o 'book/[a-z_/]*' _toc.yml | sed 's/$$/.md/'))
 EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
 
-.PHONY: book test serve notebooks lock lint format clean
+.PHONY: book test coverage serve notebooks lock lint format clean
 
 book: $(READY)  ## execute every chapter and build the HTML book
 	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going
@@ -15,6 +15,10 @@ book: $(READY)  ## execute every chapter and build the HTML book
 test: book  ## everything: the package, every notebook again, the site in a browser
 	@$(BIN)/python tests/browser.py
 	@$(BIN)/python -m pytest tests $(EXECUTED) --nbval --numprocesses 2 --dist loadfile
+
+coverage: $(READY)  ## which lines and branches of zl its tests reach: at least 95 %
+	@$(BIN)/coverage run --branch --source zl -m pytest tests/zl
+	@$(BIN)/coverage report --show-missing --skip-covered --fail-under 95
 
 serve: $(READY)  ## serve the built book
 	@test -f _build/html/index.html || $(MAKE) book

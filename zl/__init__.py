@@ -1,6 +1,6 @@
 """Exact fits of neural networks: when they exist, how to write one down, what they look like.
 
-The package under the book *Zero Loss*. Samples are columns: inputs ``X`` have shape (M0, N),
+The package under the book Zero Loss. Samples are columns: inputs ``X`` have shape (M0, N),
 labels ``Y`` have shape (Q, N). Parameters are a tuple of ``Layer(W, b)``. Functions are pure;
 a ``Network`` carries no parameters and is hashable, so it can be a static argument of `jax.jit`.
 """

@@ -89,26 +89,32 @@ def _sigmoid_slope(z):
 
 LN2 = 0.6931471805599453
 
+#: σ(z) = z: the network is then affine.
 identity = Activation(
     "identity", jnp.positive, jnp.ones_like, jnp.positive,
     domain=(-INF, INF), image=(-INF, INF), slopes=(1.0, 1.0), window=(0.0, 1.0), smoothness=INF,
 )  # fmt: skip
+#: σ(z) = tanh z, a diffeomorphism of R onto (-1, 1).
 tanh = Activation(
     "tanh", jnp.tanh, _sech2, jnp.arctanh,
     domain=(-INF, INF), image=(-1.0, 1.0), slopes=(0.0, 1.0), window=(0.0, 1.0), smoothness=INF,
 )  # fmt: skip
+#: σ(z) = 1/(1 + e⁻ᶻ), a diffeomorphism of R onto (0, 1).
 sigmoid = Activation(
     "sigmoid", jax.nn.sigmoid, _sigmoid_slope, lambda y: jnp.log(y) - jnp.log1p(-y),
     domain=(-INF, INF), image=(0.0, 1.0), slopes=(0.0, 0.25), window=(0.5, 0.5), smoothness=INF,
 )  # fmt: skip
+#: σ(z) = ln(1 + eᶻ), a diffeomorphism of R onto (0, ∞).
 softplus = Activation(
     "softplus", jax.nn.softplus, jax.nn.sigmoid, _softplus_inverse,
     domain=(-INF, INF), image=(0.0, INF), slopes=(0.0, 1.0), window=(LN2, LN2), smoothness=INF,
 )  # fmt: skip
+#: σ(z) = max(z, 0), a diffeomorphism of (0, ∞) onto itself, constant below.
 relu = Activation(
     "relu", jax.nn.relu, lambda z: (z > 0) * jnp.ones_like(z), jnp.positive,
     domain=(0.0, INF), image=(0.0, INF), slopes=(0.0, 1.0), window=(1.0, 1.0), smoothness=0,
 )  # fmt: skip
+#: σ(z) = sin z, a diffeomorphism of (-π/2, π/2) onto (-1, 1).
 sin = Activation(
     "sin", jnp.sin, jnp.cos, jnp.arcsin,
     domain=(-jnp.pi / 2, jnp.pi / 2), image=(-1.0, 1.0), slopes=(-1.0, 1.0), window=(0.0, 1.0),

@@ -205,7 +205,7 @@ def digits(N: int | None = None) -> Data:
         N: how many images, in the order of the set; all 1797 by default.
 
     Returns:
-        X (64, N), grey values divided by 16, so in [0, 1]; Y (10, N), one-hot: row q is digit q.
+        X (64, N), grey values divided by 16, so in [0, 1]; Y (10, N), one-hot, row q for digit q.
 
     Raises:
         ValueError: if N is not between 1 and 1797.
@@ -232,8 +232,8 @@ def coffee_spectra() -> Data:
     measurements than samples, as usual in spectroscopy.
 
     Returns:
-        X (1841, 60), absorbances, one spectrum a column; Y (3, 60), one-hot: rows Brazil,
-        Ethiopia, Vietnam.
+        X (1841, 60), absorbances, one spectrum a column; Y (3, 60), one-hot with rows
+        Brazil, Ethiopia, Vietnam.
 
     Example:
         >>> X, Y = zl.data.coffee_spectra()

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from zl import _checks, jacobian
 from zl.errors import RankLossError
-from zl.network import Layer, Network, Params, cost
+from zl.network import Network, Params, check_problem, cost
 
 __all__ = ["Trajectory", "adapted_flow", "comparison_model", "gradient_descent", "gradient_flow"]
 
@@ -107,7 +107,7 @@ def gradient_flow(
         >>> bool((run.cost[1:] < run.cost[:-1]).all()), bool(run.cost[-1] < 1e-3)
         (True, True)
     """
-    params, X, Y = _problem(net, params, X, Y)
+    params, X, Y = check_problem(net, params, X, Y)
     settings = _settings(net, t1, saves, rtol, atol, max_steps)
     return _solve(net, params, X, Y, settings, None, bool(ntk), bool(progress))[0]
 
@@ -182,7 +182,7 @@ def adapted_flow(
         >>> bool(abs(run.outputs - line.outputs).max() < 1e-6)
         True
     """
-    params, X, Y = _problem(net, params, X, Y)
+    params, X, Y = check_problem(net, params, X, Y)
     settings = _settings(net, t1, saves, rtol, atol, max_steps)
     _check_rank_rtol(rank_rtol, float(settings.rtol))
     sigma = np.asarray(_singular_values(net, params, X))
@@ -246,7 +246,7 @@ def gradient_descent(
         >>> run.ts.tolist()[-1], bool(run.cost[-1] < 1e-3)
         (50.0, True)
     """
-    params, X, Y = _problem(net, params, X, Y)
+    params, X, Y = check_problem(net, params, X, Y)
     if not 0 < step < np.inf:
         raise ValueError(f"step must be a positive number; it is {step}.")
     _positive_integer("steps", steps)
@@ -304,22 +304,11 @@ def comparison_model(
         >>> round(float(run.cost[1] / run.cost[0]), 6)  # e^{-2}
         0.135335
     """
-    params, X, Y = _problem(net, params, X, Y)
+    params, X, Y = check_problem(net, params, X, Y)
     ts = _checks.double("ts", np.asarray(ts))
     if ts.ndim != 1 or len(ts) == 0:
         raise ValueError(f"ts must be a non-empty vector of times; it has shape {ts.shape}.")
     return _straight_line(net, params, X, Y, ts)
-
-
-def _problem(net: Network, params: Params, X, Y):
-    """The arguments that every function here takes, checked."""
-    X = _checks.matrix("X", X, rows=net.M0)
-    Y = _checks.matrix("Y", Y, rows=net.Q, columns=X.shape[1])
-    net._check(params)
-    params = tuple(
-        Layer(_checks.double("params", W), _checks.double("params", b)) for W, b in params
-    )
-    return params, X, Y
 
 
 def _positive_integer(name: str, value) -> None:

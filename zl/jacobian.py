@@ -140,8 +140,8 @@ def backward_signals(
         X: inputs (M0, N).
 
     Returns:
-        L + 1 arrays; entry l - 1 belongs to layer l, as in `params`, and has shape (N, Q, M_l):
-        [i, q, m] is the derivative of output q of sample i by pre-activation m of layer l.
+        L + 1 arrays; entry l - 1 belongs to layer l, as in `params`, and has shape (N, Q, M_l).
+        Its [i, q, m] is the derivative of output q of sample i by pre-activation m of layer l.
 
     Raises:
         ValueError: if an argument is empty, not finite, of the wrong shape or in single precision.

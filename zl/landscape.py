@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 from zl import _checks
 from zl.errors import HypothesisError
 from zl.jacobian import _layered, _ntk, jacobian_rank, training_jacobian
-from zl.network import Network, Params, check_params, cost
+from zl.network import Network, Params, check_problem, cost
 
 __all__ = [
     "Dimension",
@@ -63,7 +63,7 @@ def hessian_spectrum(
         >>> int((spectrum > 1e-10 * spectrum[-1]).sum()), net.K
         (5, 19)
     """
-    return jnp.asarray(scipy.linalg.eigvalsh(_hessian(net, *_checked(net, params, X, Y))))
+    return jnp.asarray(scipy.linalg.eigvalsh(_hessian(net, *check_problem(net, params, X, Y))))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -222,7 +222,7 @@ def project(
         >>> bool(zl.cost(net, params, X, Y) <= 1e-24), len(costs) <= 10
         (True, True)
     """
-    params, X, Y = _checked(net, params, X, Y)
+    params, X, Y = check_problem(net, params, X, Y)
     residual = np.asarray(_moved(net, params, params, X, Y, np.zeros(Y.size))[1])
     costs, damping = [_cost(net, residual)], None
     if not np.isfinite(costs[0]):
@@ -399,7 +399,7 @@ def walk(
         steps: how many.
 
     Returns:
-        Parameters stacked along a leading axis of length steps + 1: the start, then each point.
+        Parameters stacked along a leading axis of length steps + 1, the start first.
 
     Raises:
         HypothesisError: if a direction has no part in ker D, or a point cannot be brought back.
@@ -477,9 +477,3 @@ def _without(net: Network, params: Params, X, direction, v):
     """A direction minus Dᵀv."""
     (gradient,) = jax.vjp(lambda p: net.apply(p, X), params)[1](v.reshape(-1, net.Q).T)
     return direction - ravel_pytree(gradient)[0]
-
-
-def _checked(net: Network, params: Params, X, Y):
-    X = _checks.matrix("X", X, rows=net.M0)
-    Y = _checks.matrix("Y", Y, rows=net.Q, columns=X.shape[1])
-    return check_params(net, params), X, Y

@@ -32,6 +32,7 @@ class Layer(NamedTuple):
     b: Float[Array, " out"]
 
 
+#: Parameters of a network: a tuple of layers, first to last.
 Params = tuple[Layer, ...]
 
 
@@ -123,7 +124,7 @@ class Network:
             X: inputs (M0, N), one sample a column.
 
         Returns:
-            ((X⁽⁰⁾, …, X⁽ᴸ⁾), (Z⁽¹⁾, …, Z⁽ᴸ⁺¹⁾)), each of length L + 1: entry l - 1 belongs to
+            ((X⁽⁰⁾, …, X⁽ᴸ⁾), (Z⁽¹⁾, …, Z⁽ᴸ⁺¹⁾)), each of length L + 1. Entry l - 1 belongs to
             layer l, as in `params`. The last Z is the network's output X⁽ᴸ⁺¹⁾.
 
         Raises:
@@ -223,3 +224,12 @@ def check_params(net: Network, params: Params) -> Params:
     )
     net._check(layers)
     return layers
+
+
+def check_problem(
+    net: Network, params: Params, X, Y
+) -> tuple[Params, Float[Array, "M0 N"], Float[Array, "Q N"]]:
+    """Parameters, inputs and labels that fit the network, in double precision; or a ValueError."""
+    X = _checks.matrix("X", X, rows=net.M0)
+    Y = _checks.matrix("Y", Y, rows=net.Q, columns=X.shape[1])
+    return check_params(net, params), X, Y

@@ -130,7 +130,7 @@ def guarantees(net: Network, X: Float[Array, "M0 N"], Y: Float[Array, "Q N"]) ->
         Y: labels (Q, N).
 
     Returns:
-        The table: print it, show it, or go through its rows.
+        The table, to print, to show, or to go through row by row.
 
     Raises:
         ValueError: if X or Y is empty, not finite, of the wrong shape or in single precision.

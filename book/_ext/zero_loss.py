@@ -1,6 +1,7 @@
 """What the book computes about itself at build time.
 
 - The execution cache is keyed on what outputs depend on: `zl/`, the lock, Python.
+- Chapters that must be executed are executed side by side.
 - Evidence cells get an anchor and a badge; the `ledger` directive collects them on one page.
 - The macros of `_config.yml` serve LaTeX as well.
 - Executed notebooks keep their outputs when these come from the cache.
@@ -17,10 +18,12 @@ import nbformat
 import yaml
 from docutils import nodes
 from jupyter_cache import get_cache
+from jupyter_cache.executors import load_executor
 from sphinx.addnodes import pending_xref
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[2]
+PAGE = re.compile(r"(?:root|file): (\S+)")
 EVIDENCE = re.compile(
     r"(?P<kind>symbolic|numeric|exact|certified|counterexample)"
     r"( \(hypothesis: (?P<hypothesis>.+)\))?"
@@ -60,6 +63,21 @@ def key_the_cache(app, config):
     config.nb_execution_cache_path = str(cache)
 
 
+def execute_together(app, config):
+    """Execute the notebooks that the cache lacks side by side; the build finds them there.
+
+    One that fails is left to the build, which names the cell.
+    """
+    cache, root = get_cache(config.nb_execution_cache_path), Path(app.srcdir)
+    pages = [root / f"{page}.md" for page in PAGE.findall((root / "_toc.yml").read_text())]
+    chapters = [str(page) for page in pages if "{code-cell}" in page.read_text()]
+    for chapter in chapters:
+        cache.add_nb_to_project(chapter, read_data={"name": "myst_nb_md", "type": "plugin"})
+    executor = load_executor("local-parallel", cache)
+    executor.logger.setLevel("INFO")  # a line when a notebook starts, and one when it is done
+    executor.run_and_cache(filter_uris=chapters, timeout=config.nb_execution_timeout)
+
+
 def keep_outputs(app, doctree):
     """Write a page's notebook with its outputs, also when they came from the cache.
 
@@ -75,10 +93,16 @@ def keep_outputs(app, doctree):
 # --- accessibility ---------------------------------------------------------------------------
 
 
-def bibliography_is_a_list(app, pagename, templatename, context, doctree):
-    """Call the bibliography's entries items of its list; docutils gives them an obsolete role."""
-    obsolete, item = 'role="doc-biblioentry"', 'role="listitem"'
-    context["body"] = context.get("body", "").replace(obsolete, item)
+def lists_are_lists(app, pagename, templatename, context, doctree):
+    """Mark up as lists what is one: the bibliography, and a signature's parameters.
+
+    Docutils gives the entries of the one an obsolete role, Sphinx makes the others a definition
+    list (the only one without a class) that defines nothing.
+    """
+    body = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+    for signature in set(re.findall(r"(?s)<dl>.*?</dl>", body)):
+        body = body.replace(signature, re.sub("dd(?=>)", "li", signature).replace("dl>", "ul>"))
+    context["body"] = body
 
 
 # --- evidence cells and proofs, while a page is read -----------------------------------------
@@ -238,6 +262,28 @@ def offer_notebook(app, pagename, templatename, context, doctree):
         context["ipynb_source"] = f"{pagename}.ipynb"
 
 
+# --- the API's page --------------------------------------------------------------------------
+
+
+def as_restructured_text(app, what, name, thing, options, lines):
+    """Let docstrings be plain text: |x| is a norm, and `x` is code."""
+    in_code = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[i] = in_code.sub(r"``\1``", line.replace("|", r"\|").replace("*", r"\*"))
+
+
+def short_types(app, what, name, thing, options, signature, returns):
+    """Write Array for JAX's arrays, as the package does."""
+    short = [text and text.replace("jaxlib._jax.Array", "Array") for text in (signature, returns)]
+    return tuple(short)
+
+
+def skip_fields(app, what, name, thing, skip, options):
+    """Leave out the fields of named tuples: the docstring of the class describes them."""
+    return skip or str(getattr(thing, "__doc__", "")).startswith("Alias for field number")
+
+
 # --- one set of macros -----------------------------------------------------------------------
 
 
@@ -261,9 +307,13 @@ def setup(app):
     app.add_node(ledger)
     app.add_directive("ledger", Ledger)
     app.connect("config-inited", key_the_cache)
+    app.connect("config-inited", execute_together)
     app.connect("config-inited", macros_for_latex)
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", short_types)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("doctree-read", keep_outputs)
-    app.connect("html-page-context", bibliography_is_a_list)
+    app.connect("html-page-context", lists_are_lists)
     app.connect("doctree-read", collect)
     app.connect("env-purge-doc", purge)
     app.connect("env-updated", rewrite_ledger)

@@ -5,9 +5,11 @@ none on any page of the book; `test_faults_are_found` wants them all on a page m
 """
 
 import functools
+import importlib
+import pkgutil
 import re
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -17,7 +19,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import find
 from bs4 import BeautifulSoup
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import TimeoutError, expect, sync_playwright
+
+import zl
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
@@ -221,6 +225,12 @@ def barriers(page, scheme):
             document.body.normalize();
         }"""
     )
+    with suppress(TimeoutError):  # the theme gives tab stops a moment after the last change
+        page.wait_for_function(
+            """() => [...document.querySelectorAll("pre")].every(e => e.tabIndex == 0
+                || e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight)""",
+            timeout=5_000,
+        )
     # Without `preload` axe does not fetch the style sheets once more, from wrong addresses.
     options = {"resultTypes": ["violations"], "preload": False}
     return [
@@ -257,6 +267,14 @@ def test_search_finds_a_theorem(reader, address, site):
     expect(tab.locator(f'#search-results a[href*="{page}"]').first).to_be_visible(timeout=20_000)
     assert errors == []
     tab.close()
+
+
+def test_the_api_has_every_public_name(site):
+    page = BeautifulSoup((site / "book/appendix/api.html").read_text(), "html.parser")
+    shown = {e["id"].rsplit(".", 1)[-1] for e in page.select("dt.sig[id]")}
+    modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(zl.__path__, "zl.")]
+    names = {name for module in modules for name in getattr(module, "__all__", [])}
+    assert len(names) > 50 and names <= shown
 
 
 def theorem_titles(file):

@@ -115,7 +115,7 @@ def class_index(
         key: for the random projections; a fixed choice by default.
 
     Returns:
-        The network and its parameters: output e_q for samples of class q - 1, up to rounding.
+        The network and its parameters, with output e_q for class q - 1, up to rounding.
         Widths N - 1 and Q - 1 are 1 where they would be 0.
 
     Raises:
