@@ -1,10 +1,10 @@
 """The same networks in SymPy, and exact fits in rational arithmetic.
 
-`network` writes a small network's output and Jacobian as formulas. `pull_back` and `class_index`
-construct parameters whose cost is not small but the rational number 0: for piecewise linear
-activations everything stays rational. Exact matrices are NumPy arrays of `fractions.Fraction`
-(dtype object): `@`, slicing and `.shape` work, `.astype(float)` gives the nearest doubles, and
-`sympy.Matrix` displays them.
+`network` writes a small network's output and Jacobian as formulas. `pull_back`, `class_index` and
+`truncating` construct parameters whose cost is not small but the rational number 0: for piecewise
+linear activations everything stays rational. Exact matrices are NumPy arrays of
+`fractions.Fraction` (dtype object): `@`, slicing and `.shape` work, `.astype(float)` gives the
+nearest doubles, and `sympy.Matrix` displays them.
 """
 
 import functools
@@ -23,6 +23,7 @@ from zl._families import family
 from zl.activations import Activation
 from zl.errors import HypothesisError
 from zl.minimizers.regression import dependent
+from zl.minimizers.truncation import TRUNCATING, separating_sequence, truncating_widths
 from zl.network import Layer, Network
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "cost",
     "network",
     "pull_back",
+    "truncating",
 ]
 
 Exact = tuple[Layer, ...]  # with arrays of Fraction
@@ -317,6 +319,60 @@ def class_index(X, labels: Sequence[int]) -> tuple[Network, Exact]:
     return net, tuple(Layer(_array(W), _array(_column(b))[:, 0]) for W, b in layers)
 
 
+def truncating(X, labels: Sequence[int]) -> tuple[Network, Exact]:
+    """An exact classifier of sequentially separable classes, in rational arithmetic.
+
+    Linear programming in doubles proposes an order of the classes and affine functions h_k. Exact
+    arithmetic confirms that h_k separates class k from all later ones, and scales it: h_k ≤ -1 on
+    class k, h_k ≥ 1 on later ones. With ρ = max |h_k(x)| and u = h(x), layer k sends class k to
+    its tip p, by the cone {W(u - p) ≥ 0}, W = 1aᵀ + I/(2ρ + 4); a = e_k and p = 1 - e_k in all
+    layers but the last. The output layer reads off the barycentric coordinates of the Q tips.
+
+    Args:
+        X: inputs (M0, N): rational numbers, floats as the exact binary fractions they are; an
+            array, nested lists, or a SymPy matrix.
+        labels: N class numbers, integers from 0, not all the same. Q is the largest plus one.
+
+    Returns:
+        A ReLU network like that of `zl.minimizers.truncating`, and parameters (arrays of
+        `Fraction`) with C = 0 for the one-hot labels. K does not depend on N.
+
+    Raises:
+        HypothesisError: if the classes are not sequentially linearly separable.
+        ValueError: if an entry is not a finite rational number, or the labels are not N integers
+            from 0 with at least two classes.
+
+    Source: Theorem "zero loss by truncation" of the book, after [CE24].
+
+    Example:
+        >>> X, labels = [[0, 1, 2, 3, 4, 5]], [1, 1, 0, 0, 2, 2]
+        >>> net, params = zl.symbolic.truncating(X, labels)
+        >>> Y = [[int(c == q) for c in labels] for q in range(3)]
+        >>> net.widths, zl.symbolic.cost(net, params, X, Y)
+        ((1, 2, 2, 2, 3), Fraction(0, 1))
+    """
+    A = _matrix("X", X)
+    classes = _classes(labels, A.ncols())
+    Q = max(classes) + 1
+    order, h = separating_sequence(np.array(_listed(X), float), np.array(classes))
+    T, s, rho = _normalized(A, [order.index(q) for q in classes], _matrix("h", h.W))
+    M = len(order) - 1
+    unit = _scaled_eye(M, fmpq(1)).tolist()
+    axes = [*unit, [fmpq(-1)] * M]
+    tips = [[1 - x for x in row] for row in unit] + [[1 - fmpq(1, 2 * M)] * M]
+    layers = []
+    for a, p in zip(axes, tips, strict=True):
+        W = fmpq_mat([a] * M) + _scaled_eye(M, 1 / (2 * rho + 4))
+        layers.append((W * T, (W * (_column(s) - _column(p))).entries()))
+        T, s = W.inv(), p  # u = T X + s
+    rows = [[-x - fmpq(1, M) for x in row] for row in unit] + [[2] * M]
+    B, c = fmpq_mat(rows), [fmpq(2 * M - 1, M)] * M + [fmpq(2 - 2 * M)]
+    named = fmpq_mat([[int(order[k] == q) for k in range(M + 1)] for q in range(Q)])
+    layers.append((named * B * T, (named * (B * _column(s) + _column(c))).entries()))
+    net = Network(truncating_widths(A.nrows(), M + 1, Q), "relu")
+    return net, tuple(Layer(_array(W), _array(_column(b))[:, 0]) for W, b in layers)
+
+
 # --- the constructions' parts, in fmpq_mat --------------------------------------------------------
 
 
@@ -418,6 +474,27 @@ def _separating_projection(X: fmpq_mat) -> tuple[list[int], list[fmpq]]:
             "Try: drop repeated samples.",
         )
     return v, t
+
+
+def _normalized(X: fmpq_mat, place: list[int], T: fmpq_mat):
+    """T and s with T x + s ≤ -1 in row k for the k-th class, ≥ 1 for later ones; max |T x + s|."""
+    rows, s, rho = [], [], fmpq(1)
+    for k, (row, values) in enumerate(zip(T.tolist(), (T * X).tolist(), strict=True)):
+        below = max(u for u, j in zip(values, place, strict=True) if j == k)
+        above = min(u for u, j in zip(values, place, strict=True) if j > k)
+        if below >= above:
+            raise HypothesisError(
+                TRUNCATING,
+                "sequentially linearly separable classes",
+                f"the hyperplane number {k + 1} found in double precision misses by rounding",
+                "but it must separate strictly",
+                "Try: move the inputs to the origin, or round them to fewer digits.",
+            )
+        half, middle = (above - below) / 2, (above + below) / 2
+        rows.append([w / half for w in row])
+        s.append(-middle / half)
+        rho = max(rho, *(abs(u - middle) / half for u in (min(values), max(values))))
+    return fmpq_mat(rows), s, rho
 
 
 def _ramps(t: list[fmpq], rows: list[list[fmpq]]):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sympy as sp
 from flint import fmpq_mat
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
@@ -302,6 +302,41 @@ def test_class_index_refuses_what_it_cannot_classify():
             symbolic.class_index([[1, 2, 3]], labels)
     with pytest.raises(ValueError, match="two classes or more; all are 4"):
         symbolic.class_index([[1, 2, 3]], [4, 4, 4])
+
+
+@given(data=st.data(), M0=st.integers(1, 3), N=st.integers(3, 9), Q=st.integers(2, 4))
+@settings(derandomize=True, deadline=None, max_examples=50)
+def test_truncating_fits_classes_that_are_intervals_of_a_projection(data, M0, N, Q):
+    entries = st.lists(st.integers(-9, 9), min_size=N * M0, max_size=N * M0)
+    X = np.array(data.draw(entries)).reshape(M0, N)
+    labels = np.digitize(X.sum(axis=0), np.linspace(-8, 8, Q - 1)).tolist()
+    assume(len(set(labels)) > 1)
+    net, params = symbolic.truncating(X, labels)
+    n, Q = len(set(labels)), max(labels) + 1
+    assert net.widths == (M0, *[n - 1] * n, Q) and net.activation.name == "relu"
+    assert symbolic.cost(net, params, X, one_hot(labels)) == 0
+
+
+def test_truncating_has_fewer_parameters_than_equations():
+    X, Y = zl.data.sequentially_separable(jax.random.key(0), M0=5, N=200, Q=4)
+    labels = np.asarray(Y).argmax(axis=0)
+    net, params = symbolic.truncating(X, labels)
+    assert net.K == zl.minimizers.truncating(X, labels)[0].K == 70 < Y.size
+    assert symbolic.cost(net, params, X, Y) == 0
+    smooth = zl.Network(net.widths, zl.activations.mollified_relu(2.0**-20))
+    assert symbolic.cost(smooth, params, X, Y) == 0  # no sample lies at a kink
+
+
+def test_truncating_refuses_what_hyperplanes_cannot_separate(monkeypatch):
+    xor = [[0, 1, 0, 1], [0, 1, 1, 0]], [0, 0, 1, 1]
+    with pytest.raises(zl.HypothesisError, match="of the classes 0, 1 none is"):
+        symbolic.truncating(*xor)
+    with pytest.raises(ValueError, match="two classes or more; all are 4"):
+        symbolic.truncating([[1, 2, 3]], [4, 4, 4])
+    wrong = [0, 1], zl.Layer(np.array([[1.0, 0.0]]), np.zeros(1))
+    monkeypatch.setattr(symbolic, "separating_sequence", lambda *_: wrong)
+    with pytest.raises(zl.HypothesisError, match="number 1 found in double precision misses"):
+        symbolic.truncating(*xor)
 
 
 # --- reaching the module -------------------------------------------------------------------------

@@ -130,9 +130,9 @@ def _separate(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, floa
     # Maximize the margin m subject to ±(w·x + c) + m ≤ 0 and |w| ≤ 1 in each coordinate.
     constraints = np.column_stack([signs[:, None] * scaled, signs, np.ones(len(signs))])
     bounds = [(-1, 1)] * len(points) + [(None, None), (0, None)]
-    solution = linprog(
-        np.eye(len(points) + 2)[-1] * -1.0, constraints, np.zeros(len(signs)), bounds=bounds
-    )
+    objective, zeros = -np.eye(len(points) + 2)[-1], np.zeros(len(signs))
+    options = {"presolve": False}  # which takes longer here than the rest
+    solution = linprog(objective, constraints, zeros, bounds=bounds, options=options)
     w = solution.x[:-2] / scale
     below, above = (w @ inside).max(), (w @ outside).min()
     half = (above - below) / 2
