@@ -14,7 +14,7 @@ from zl.minimizers.regression import entrywise, factor, regress, warn_if_spoilt
 from zl.network import Layer, Network, Params
 
 PULL_BACK = "Pulling back ([CM] Theorem 2.1, sharper form)"
-POSITIVE_SECTOR = "The positive sector ([CM] Theorem 2.2)"
+POSITIVE_SECTOR = "The positive sector ([CM])"
 
 
 def pull_back(
@@ -172,7 +172,7 @@ def positive_sector(
     after takes it away again, b_l = -W_l β_{l-1}. Each β is the smallest for which every neuron
     stays at or above the centre of σ's window. The first layer is linear regression.
 
-    [CM] asks for equal widths and rank X = N. Its proof needs less, and so does this function:
+    Summaries of [CM] ask for equal widths and rank X = N. This function needs less:
     widths that do not increase and W_l of full row rank (W_l⁺ is then a right inverse), and, as
     there is a bias, affinely independent inputs. Precision follows the condition numbers of the
     W_l and of [X; 1ᵀ].
@@ -197,7 +197,7 @@ def positive_sector(
     Warns:
         RuntimeWarning: if rounding has spoilt the fit (relative residual above 1e-6).
 
-    Source: [CM] Theorem 2.2, with the hypotheses weakened as said above.
+    Source: the positive sector of [CM], with the hypotheses weakened as said above.
 
     Example:
         >>> import jax
