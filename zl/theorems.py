@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from zl import _checks
+from zl._families import family
 from zl.errors import HypothesisError
 from zl.minimizers import backwards, ramps, regression, truncation
 from zl.network import Network
@@ -254,12 +255,27 @@ def _narrow(net, Y) -> Guarantee:
 
 
 def _counting(net, Y) -> Guarantee:
-    """A locally Lipschitz image of a space of lower dimension is a null set."""
+    """A locally Lipschitz image of a space of lower dimension is a null set.
+
+    Where σ(tz) = tσ(z) for t > 0, each hidden neuron can be rescaled, which changes no output and
+    leaves that many parameters fewer to count.
+    """
     name = "Too few parameters (the book, after [CE] 1.6)"
-    if net.K >= Y.size:
-        return Guarantee(name, False, f"K = {net.K} ≥ QN = {Y.size}")
-    because = f"K = {net.K} < QN = {Y.size}: for almost every Y no θ attains C = 0"
-    return Guarantee(name, True, because)
+    count, said = net.K, f"K = {net.K}"
+    if _rescales(net.activation):
+        count -= sum(net.widths[1:-1])
+        said += f", less one a hidden neuron = {count}" if net.L else ""
+    if count >= Y.size:
+        return Guarantee(name, False, f"{said} ≥ QN = {Y.size}")
+    return Guarantee(name, True, f"{said} < QN = {Y.size}: for almost every Y no θ attains C = 0")
+
+
+def _rescales(activation) -> bool:
+    """Whether σ is known to be positively homogeneous."""
+    try:
+        return family(activation)[0] in ("identity", "relu", "leaky_relu")
+    except ValueError:
+        return False
 
 
 def _yes(row: Guarantee) -> str:

@@ -142,6 +142,17 @@ def test_verdicts():
     assert "Another one does: net, params = zl.minimizers." in other.verdict
 
 
+@pytest.mark.parametrize(
+    ("activation", "counted"),
+    [("tanh", "K = 4 ≥ QN = 4"), ("relu", "K = 4, less one a hidden neuron = 3 < QN = 4")],
+)
+def test_rescaling_leaves_fewer_parameters_to_count(activation, counted):
+    X = np.array([[1.0, 2.0, 3.0, 4.0]])
+    rows = rows_of(zl.guarantees(zl.Network((1, 1, 1), activation), X, np.sin(X)))
+    few = rows["Too few parameters"]
+    assert few.holds == (activation == "relu") and few.because.startswith(counted)
+
+
 def test_it_prints_and_shows_the_same():
     net = zl.Network((4, 6, 1, 2), "tanh")
     X, Y = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=2)
