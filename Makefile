@@ -6,7 +6,7 @@ PORT ?= 8000
 CHAPTERS := $(shell grep -l '{code-cell}' $$(grep -o 'book/[a-z_/]*' _toc.yml | sed 's/$$/.md/'))
 EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
 
-.PHONY: book test coverage serve notebooks lock lint format clean
+.PHONY: book test coverage bench serve notebooks lock lint format clean
 
 book: $(READY)  ## execute every chapter and build the HTML book
 	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going
@@ -19,6 +19,10 @@ test: book  ## everything: the package, every notebook again, the site in a brow
 coverage: $(READY)  ## which lines and branches of zl its tests reach: at least 95 %
 	@$(BIN)/coverage run --branch --source zl -m pytest tests/zl
 	@$(BIN)/coverage report --show-missing --skip-covered --fail-under 95
+
+bench: $(READY)  ## times and memory next to those of other libraries: about ten minutes; ONLY=ntk for a part
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --constraint requirements.txt --editable '.[bench]'
+	@$(BIN)/python benchmarks/bench.py $(ONLY)
 
 serve: $(READY)  ## serve the built book
 	@test -f _build/html/index.html || $(MAKE) book
