@@ -21,7 +21,6 @@ coverage: $(READY)  ## which lines and branches of zl its tests reach: at least 
 	@$(BIN)/coverage report --show-missing --skip-covered --fail-under 95
 
 bench: $(READY)  ## times and memory next to those of other libraries: about ten minutes; ONLY=ntk for a part
-	@$(BIN)/python -m pip install --quiet --no-build-isolation --constraint requirements.txt --editable '.[bench]'
 	@$(BIN)/python benchmarks/bench.py $(ONLY)
 
 serve: $(READY)  ## serve the built book
@@ -34,7 +33,7 @@ notebooks: book  ## every chapter as an executed .ipynb, in _build/notebooks
 	@echo "Notebooks: $(words $(EXECUTED)), in _build/notebooks"
 
 lock: $(READY)  ## compile requirements.txt from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra book --extra test --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --extra book --extra test --extra bench --universal --python-version 3.11 \
 	  --fork-strategy fewest --no-emit-index-url --no-annotate --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.txt
 
