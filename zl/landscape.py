@@ -227,7 +227,7 @@ def project(
     costs, damping = [_cost(net, residual)], None
     if not np.isfinite(costs[0]):
         raise ValueError(f"params give outputs that are not finite: the cost is {costs[0]}.")
-    # So that the first step is cautious far from M (μ like an average eigenvalue), bold near it.
+    # So that the first step is cautious far from M (μ some percent of an average eigenvalue).
     y = np.asarray(Y).T.ravel()
     distance = _squared(residual) / (_squared(residual + y) + _squared(y) or 1.0)
     while costs[-1] > tol:
@@ -235,7 +235,7 @@ def project(
             raise _too_few_steps(costs[-1], tol, max_steps)
         kernel = _kernel(net, params, X)
         if damping is None:
-            damping = distance * np.trace(kernel) / len(kernel)
+            damping = 0.03 * distance * np.trace(kernel) / len(kernel)
         step = _damped_step(net, params, residual, X, Y, kernel, damping)
         if step is None:
             break  # only rounding is left

@@ -63,10 +63,23 @@ def factor(theorem: str, X: np.ndarray) -> Factor:
     size = np.abs(X).max() or 1.0
     A = np.vstack([X, np.full((1, N), size)])
     (reflectors, tau), R = scipy.linalg.qr(A, mode="raw")  # R has the singular values of A
-    rank = numerical_rank(R, rtol=max(A.shape) * np.finfo(float).eps)
-    if rank < N:
-        raise dependent(theorem, int(rank), M0, N)
+    rtol = max(A.shape) * np.finfo(float).eps
+    if not _clearly_full(R, rtol):
+        rank = numerical_rank(R, rtol=rtol)
+        if rank < N:
+            raise dependent(theorem, int(rank), M0, N)
     return Factor(reflectors, tau, R, size)
+
+
+def _clearly_full(R: np.ndarray, rtol: float) -> bool:
+    """Whether norms alone show σ_min(R) > rtol·σ_max(R), with a factor of 100 for rounding.
+
+    σ_min ≥ 1/|R⁻¹| and σ_max ≤ |R| in the Frobenius norm, for a tenth of the singular values' time.
+    """
+    if R.shape[0] < R.shape[1]:
+        return False
+    inverse, singular = scipy.linalg.lapack.dtrtri(R)
+    return not singular and 100 * rtol * scipy.linalg.norm(R) * scipy.linalg.norm(inverse) < 1
 
 
 def dependent(theorem: str, rank: int, M0: int, N: int) -> HypothesisError:
