@@ -6,7 +6,7 @@ PORT ?= 8000
 CHAPTERS := $(shell grep -l '{code-cell}' $$(grep -o 'book/[a-z_/]*' _toc.yml | sed 's/$$/.md/'))
 EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
 
-.PHONY: book test serve notebooks lock lint format clean
+.PHONY: book test bench serve notebooks lock lint format clean
 
 book: $(READY)  ## execute every chapter and build the HTML book
 	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going
@@ -15,6 +15,9 @@ book: $(READY)  ## execute every chapter and build the HTML book
 test: book  ## everything: the package, every notebook again, the site in a browser
 	@$(BIN)/python tests/browser.py
 	@$(BIN)/python -m pytest tests $(EXECUTED) --nbval --numprocesses 2 --dist loadfile
+
+bench: $(READY)  ## times and memory beside those of others (ONLY=ntk, pull_back, training or proofs)
+	@$(BIN)/python benchmarks/bench.py $(ONLY)
 
 serve: $(READY)  ## serve the built book
 	@test -f _build/html/index.html || $(MAKE) book
@@ -26,7 +29,7 @@ notebooks: book  ## every chapter as an executed .ipynb, in _build/notebooks
 	@echo "Notebooks: $(words $(EXECUTED)), in _build/notebooks"
 
 lock: $(READY)  ## compile requirements.txt from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra book --extra test --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --extra book --extra test --extra bench --universal --python-version 3.11 \
 	  --fork-strategy fewest --no-emit-index-url --no-annotate --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.txt
 
