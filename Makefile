@@ -20,7 +20,7 @@ coverage: $(READY)  ## which lines and branches of zl its tests reach: at least 
 	@$(BIN)/coverage run --branch --source zl -m pytest tests/zl
 	@$(BIN)/coverage report --show-missing --skip-covered --fail-under 95
 
-bench: $(READY)  ## times and memory next to those of other libraries: about ten minutes; ONLY=ntk for a part
+bench: $(READY)  ## times and memory beside those of others (ONLY=ntk, pull_back, training or proofs)
 	@$(BIN)/python benchmarks/bench.py $(ONLY)
 
 serve: $(READY)  ## serve the built book

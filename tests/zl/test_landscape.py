@@ -131,6 +131,13 @@ def test_random_start_of_a_deep_network(activation):
         assert zl.cost(net, params, X, Y) <= 1e-20
 
 
+def test_random_start_of_a_wide_network_takes_two_systems():
+    net = zl.Network((100,) * 4 + (2,), "tanh")
+    X, Y = data(0, net, N=60)
+    for seed in range(3):
+        assert len(landscape.project(net, start(seed, net), X, Y, tol=1e-20).costs) <= 3
+
+
 def test_repeated_samples_with_equal_labels_are_fitted():
     """D loses rank everywhere, but the equations stay consistent: the residual lies in range D."""
     X, Y = data(0)

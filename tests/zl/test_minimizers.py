@@ -75,6 +75,19 @@ def test_first_layer_is_backward_stable_at_every_condition_number(M0, N, cond):
     assert residual <= 4 * EPS * size
 
 
+@pytest.mark.parametrize("exponent", range(18))
+def test_inputs_are_independent_as_their_singular_values_say(exponent, monkeypatch):
+    inputs, Z = with_condition(20, 15, 10.0**exponent), normal(1, 15, 3)[1]
+    rank = zl.numerical_rank(augmented(inputs))
+    if rank < 15:
+        with pytest.raises(zl.HypothesisError, match=f"= {rank}, but"):
+            first_layer(inputs, Z)
+    else:
+        if exponent < 8:  # norms decide, in a fraction of the time
+            monkeypatch.delattr("zl.minimizers.regression.numerical_rank")
+        first_layer(inputs, Z)
+
+
 @pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
 def test_first_layer_is_the_solution_of_least_norm_in_any_units(unit):
     Z = normal(1, 5, 3)[1]
