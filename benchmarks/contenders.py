@@ -191,8 +191,8 @@ def mlp_regressor(size: Size):
 
     def train():
         model = MLPRegressor(
-            [size.M] * size.L, activation="tanh", solver="lbfgs", alpha=0, tol=0, max_iter=10_000,
-            max_fun=100_000, warm_start=True, random_state=0,
+            hidden_layer_sizes=[size.M] * size.L, activation="tanh", solver="lbfgs", alpha=0,
+            tol=0, max_iter=10_000, max_fun=100_000, warm_start=True, random_state=0,
         )  # fmt: skip
         cost, starts = math.inf, 0
         while cost > TRAINED and starts < 100:
