@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 
 
 def normal(key, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
@@ -27,7 +28,7 @@ def generator(key) -> np.random.Generator:
 
 def orthonormal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     """Uniformly (Haar) distributed orthonormal rows."""
-    Q, R = np.linalg.qr(rng.normal(size=(columns, rows)))
+    Q, R = scipy.linalg.qr(rng.normal(size=(columns, rows)), mode="economic")
     return (Q * np.sign(np.diag(R))).T
 
 

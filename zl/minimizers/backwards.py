@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from zl import _checks, _random
 from zl.errors import HypothesisError
 from zl.jacobian import Rank, numerical_rank
-from zl.minimizers.regression import entrywise, factor, regress, warn_if_spoilt
+from zl.minimizers.regression import entrywise, factor, product, regress, warn_if_spoilt
 from zl.network import Layer, Network, Params
 
 PULL_BACK = "Pulling back ([CM] Theorem 2.1, sharper form)"
@@ -81,14 +81,14 @@ def pull_back(
     if key is not None:
         live[:-1] = [min(net.widths[1 : l + 1]) for l in range(1, net.L + 1)]
         rng = _random.generator(key)
-    T, later = B.T @ (Y - mean[:, None]), []  # T: targets of the live neurons of layer l + 1
+    T, later = product(B.T, Y - mean[:, None]), []  # T: targets of the live neurons of layer l + 1
     size = unit = np.abs(Y).max() or 1.0
     for l in range(net.L, 0, -1):
         V = np.eye(live[l], live[l - 1])
         if rng is not None:
             V = _random.orthonormal(rng, live[l], live[l - 1])
         middle = T.mean(axis=1)
-        U = V.T @ (T - middle[:, None])
+        U = product(V.T, T - middle[:, None])
         # What varies only by rounding is constant, and fills no window: any scale will do.
         spread, rounding = np.abs(U).max(), T.shape[1] * np.finfo(float).eps * size
         scale = spread / (fill * half_width) if spread > rounding else unit
@@ -96,7 +96,7 @@ def pull_back(
         T = entrywise(sigma.inverse, centre + U / scale)  # the features are centre + U / scale
         size, unit = np.abs(T).max(), 1.0
     layers = [regress(factor(PULL_BACK, X), T), *later]
-    layers[-1] = Layer(B @ layers[-1].W, B @ layers[-1].b + mean)
+    layers[-1] = Layer(product(B, layers[-1].W), B @ layers[-1].b + mean)
     small = Network((net.M0, *live[:-1], net.Q), sigma)
     warn_if_spoilt(small, tuple(layers), X, Y, f"fill = {fill} and L = {net.L}")
     rest = float(sigma.inverse(jnp.float64(centre)))
@@ -279,4 +279,4 @@ def _later(net: Network, key, later) -> list[np.ndarray]:
 def _right_inverse(W: np.ndarray, T: np.ndarray) -> np.ndarray:
     """W⁺ T for W of full row rank."""
     Q, R = scipy.linalg.qr(W.T, mode="economic")
-    return Q @ scipy.linalg.solve_triangular(R, T, trans="T")
+    return product(Q, scipy.linalg.solve_triangular(R, T, trans="T"))
