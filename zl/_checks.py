@@ -7,6 +7,11 @@ import numpy as np
 DOUBLE = "call zl.enable_x64() first, and pass float64 arrays"
 
 
+def array(a) -> jax.Array:
+    """`a` on JAX's device. (`jnp.asarray` would compile a copy for every new shape.)"""
+    return a if isinstance(a, jax.Array) else jax.device_put(np.asarray(a))
+
+
 def double(name: str, a) -> jax.Array:
     """`a` as a float64 array, or a ValueError that names the argument.
 
@@ -24,7 +29,7 @@ def double(name: str, a) -> jax.Array:
         raise ValueError(f"{name} would be rounded to single precision: {DOUBLE}.")
     if not isinstance(a, jax.core.Tracer) and not np.isfinite(a).all():
         raise ValueError(f"{name} contains NaN or infinity.")
-    return jnp.asarray(a, jnp.float64)
+    return array(a).astype(jnp.float64)
 
 
 def matrix(name: str, a, rows: int | None = None, columns: int | None = None) -> jax.Array:

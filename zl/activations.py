@@ -75,16 +75,28 @@ class Activation:
         return f"Activation({self.name!r})"
 
 
+# What is not compiled as a whole is compiled operation by operation, for every new shape.
+_compiled = functools.partial(jax.jit, inline=True)
+
+
+@_compiled
 def _softplus_inverse(y):
     return y + jnp.log(-jnp.expm1(-y))
 
 
+@_compiled
 def _sech2(z):  # in this form its own derivatives are finite far out, too
     return 4 * jax.nn.sigmoid(2 * z) * jax.nn.sigmoid(-2 * z)
 
 
+@_compiled
 def _sigmoid_slope(z):
     return jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)
+
+
+@_compiled
+def _sigmoid_inverse(y):
+    return jnp.log(y) - jnp.log1p(-y)
 
 
 LN2 = 0.6931471805599453
@@ -101,7 +113,7 @@ tanh = Activation(
 )  # fmt: skip
 #: σ(z) = 1/(1 + e⁻ᶻ), a diffeomorphism of R onto (0, 1).
 sigmoid = Activation(
-    "sigmoid", jax.nn.sigmoid, _sigmoid_slope, lambda y: jnp.log(y) - jnp.log1p(-y),
+    "sigmoid", jax.nn.sigmoid, _sigmoid_slope, _sigmoid_inverse,
     domain=(-INF, INF), image=(0.0, 1.0), slopes=(0.0, 0.25), window=(0.5, 0.5), smoothness=INF,
 )  # fmt: skip
 #: σ(z) = ln(1 + eᶻ), a diffeomorphism of R onto (0, ∞).
@@ -111,7 +123,7 @@ softplus = Activation(
 )  # fmt: skip
 #: σ(z) = max(z, 0), a diffeomorphism of (0, ∞) onto itself, constant below.
 relu = Activation(
-    "relu", jax.nn.relu, lambda z: (z > 0) * jnp.ones_like(z), jnp.positive,
+    "relu", jax.nn.relu, _compiled(lambda z: (z > 0) * jnp.ones_like(z)), jnp.positive,
     domain=(0.0, INF), image=(0.0, INF), slopes=(0.0, 1.0), window=(1.0, 1.0), smoothness=0,
 )  # fmt: skip
 #: σ(z) = sin z, a diffeomorphism of (-π/2, π/2) onto (-1, 1).
@@ -148,9 +160,9 @@ def leaky_relu(slope: float = 0.125) -> Activation:
 def _leaky_relu(slope: float) -> Activation:
     return Activation(
         "leaky_relu" if slope == 0.125 else f"leaky_relu({slope})",
-        lambda z: jnp.where(z >= 0, z, slope * z),
-        lambda z: jnp.where(z >= 0, jnp.ones_like(z), slope),
-        lambda y: jnp.where(y >= 0, y, y / slope),
+        _compiled(lambda z: jnp.where(z >= 0, z, slope * z)),
+        _compiled(lambda z: jnp.where(z >= 0, jnp.ones_like(z), slope)),
+        _compiled(lambda y: jnp.where(y >= 0, y, y / slope)),
         domain=(0.0, INF), image=(0.0, INF), slopes=(slope, 1.0), window=(1.0, 1.0), smoothness=0,
     )  # fmt: skip
 
@@ -182,15 +194,17 @@ def mollified_relu(eps: float = 0.1) -> Activation:
 
 @functools.cache
 def _mollified_relu(eps: float) -> Activation:
+    @_compiled
     def function(z):
         return jnp.where(z >= eps, z, jnp.clip(z + eps, 0.0, 2 * eps) ** 2 / (4 * eps))
 
+    @_compiled
     def inverse(y):
         return jnp.where(y >= eps, y, 2 * jnp.sqrt(eps * jnp.clip(y, 0.0, eps)) - eps)
 
     return Activation(
         "mollified_relu" if eps == 0.1 else f"mollified_relu({eps})",
-        function, lambda z: jnp.clip((z + eps) / (2 * eps), 0.0, 1.0), inverse,
+        function, _compiled(lambda z: jnp.clip((z + eps) / (2 * eps), 0.0, 1.0)), inverse,
         domain=(-eps, INF), image=(0.0, INF), slopes=(0.0, 1.0), window=(2 * eps, 2 * eps),
         smoothness=1,
     )  # fmt: skip

@@ -1,6 +1,5 @@
 """Training data: generic, ill-conditioned, in classes, and two real sets. Samples are columns."""
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -81,7 +80,7 @@ def ill_conditioned(key: PRNGKeyArray, M0: int, N: int, Q: int, cond: float) -> 
     rng = _random.generator(key)
     U, V = _random.orthonormal(rng, r, M0), _random.orthonormal(rng, r, N)
     X = (U.T * np.logspace(0.0, -np.log10(cond), r)) @ V
-    return jnp.asarray(X), jnp.asarray(rng.normal(size=(Q, N)))
+    return _checks.array(X), _checks.array(rng.normal(size=(Q, N)))
 
 
 def clustered(
@@ -123,7 +122,7 @@ def clustered(
     directions = rng.normal(size=(M0, N))
     inside = rng.uniform(size=N) ** (1 / M0) / np.linalg.norm(directions, axis=0)
     X = separation * _centres(rng, M0, Q)[:, labels] + radius * inside * directions
-    return _checks.double("X", X), jnp.asarray(np.eye(Q)[:, labels])
+    return _checks.double("X", X), _checks.array(np.eye(Q)[:, labels])
 
 
 def _centres(rng: np.random.Generator, M0: int, Q: int) -> np.ndarray:
@@ -193,7 +192,7 @@ def sequentially_separable(key: PRNGKeyArray, M0: int, N: int, Q: int, margin: f
         X[:, left] = X[:, rest[0]] - reach * direction
         X[:, right] = X[:, rest[0]] + reach * direction
     order = rng.permutation(N)
-    return _checks.double("X", X[:, order]), jnp.asarray(np.eye(Q)[:, labels[order]])
+    return _checks.double("X", X[:, order]), _checks.array(np.eye(Q)[:, labels[order]])
 
 
 def digits(N: int | None = None) -> Data:
@@ -222,7 +221,7 @@ def digits(N: int | None = None) -> Data:
     _sizes(N=N)
     if N > len(labels):
         raise ValueError(f"N must lie between 1 and {len(labels)}; it is {N}.")
-    return jnp.asarray(images[:N].T / 16), jnp.asarray(np.eye(10)[labels[:N]].T)
+    return _checks.array(images[:N].T / 16), _checks.array(np.eye(10)[labels[:N]].T)
 
 
 def coffee_spectra() -> Data:
@@ -244,7 +243,7 @@ def coffee_spectra() -> Data:
 
     spectra, labels = load_coffee()
     countries, classes = np.unique(labels.to_numpy().ravel(), return_inverse=True)
-    return jnp.asarray(spectra.to_numpy().T), jnp.asarray(np.eye(len(countries))[classes].T)
+    return _checks.array(spectra.to_numpy().T), _checks.array(np.eye(len(countries))[classes].T)
 
 
 def _sizes(**sizes: int) -> None:

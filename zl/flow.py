@@ -254,8 +254,8 @@ def gradient_descent(
     counts = np.unique(np.rint(numbers).astype(int))
     if np.ndim(saves) and not np.array_equal(counts, numbers):
         raise ValueError("saves must be whole numbers of steps.")
-    stacked = _descend(net, params, X, Y, jnp.float64(step), jnp.asarray(counts))
-    run = _observe(net, stacked, X, Y, bool(ntk))._replace(ts=step * jnp.asarray(counts))
+    stacked = _descend(net, params, X, Y, jnp.float64(step), _checks.array(counts))
+    run = _observe(net, stacked, X, Y, bool(ntk))._replace(ts=step * _checks.array(counts))
     if not np.isfinite(run.cost).all():
         overflow = int(counts[np.argmin(np.isfinite(run.cost))])
         sharpness = float(_singular_values(net, params, X)[0] ** 2) / X.shape[1]
@@ -389,7 +389,7 @@ def _solve(net, params, X, Y, settings, watch, ntk, progress) -> tuple[Trajector
 
 def _rows(tree, rows):
     """The given rows of every leaf; sliced by NumPy, which compiles nothing."""
-    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a)[rows]), tree)
+    return jax.tree.map(lambda a: _checks.array(np.asarray(a)[rows]), tree)
 
 
 def _warn_of_detours(run: Trajectory, line: Trajectory, Y) -> None:

@@ -63,7 +63,7 @@ def hessian_spectrum(
         >>> int((spectrum > 1e-10 * spectrum[-1]).sum()), net.K
         (5, 19)
     """
-    return jnp.asarray(scipy.linalg.eigvalsh(_hessian(net, *check_problem(net, params, X, Y))))
+    return _checks.array(scipy.linalg.eigvalsh(_hessian(net, *check_problem(net, params, X, Y))))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -154,7 +154,7 @@ def tangent_space(
     """
     rank = jacobian_rank(net, params, X)
     rows = scipy.linalg.svd(training_jacobian(net, params, X))[2]
-    return jnp.asarray(rows[rank:].T)
+    return _checks.array(rows[rank:].T)
 
 
 class Projection(NamedTuple):
@@ -430,7 +430,7 @@ def walk(
     for _ in range(int(steps)):
         heading = _unit_tangent(net, points[-1], X, heading)
         points.append(project(net, _along(points[-1], step * heading), X, Y).params)
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *points)
+    return jax.tree.map(lambda *leaves: _checks.array(np.stack(leaves)), *points)
 
 
 @jax.jit

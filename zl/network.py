@@ -1,5 +1,6 @@
 """Fully connected networks: the setting of the whole book."""
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -109,10 +110,8 @@ class Network:
             [(3, 4), (2, 3)]
         """
         shapes = tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
-        return tuple(
-            Layer(gain * W / np.sqrt(W.shape[1]), jnp.zeros(W.shape[0]))
-            for W in _random.normal(jax.random.fold_in(key, 1), *shapes)  # not data's numbers
-        )
+        normal = _random.normal(jax.random.fold_in(key, 1), *shapes)  # not data's numbers
+        return _scaled(normal, gain, [float(np.sqrt(n)) for n in self.widths[:-1]])
 
     def layers(
         self, params: Params, X: Float[Array, "M0 N"]
@@ -137,12 +136,12 @@ class Network:
             >>> [x.shape for x in Xs], [z.shape for z in Zs]
             ([(4, 5), (3, 5)], [(3, 5), (2, 5)])
         """
-        X = jnp.asarray(X)
+        X = _checks.array(X)
         _checks.columns_of("X", X, self.M0)
         self._check(params)
         Xs, Zs = [X], []
         for W, b in params:
-            Zs.append(W @ Xs[-1] + b[:, None])
+            Zs.append(_affine(W, b, Xs[-1]))
             Xs.append(self.activation(Zs[-1]))
         return tuple(Xs[:-1]), tuple(Zs)
 
@@ -204,8 +203,25 @@ def cost(
         1.0
     """
     output = net.apply(params, X)
-    Y = jnp.asarray(Y)
+    Y = _checks.array(Y)
     _checks.columns_of("Y", Y, *output.shape)
+    return _half_mean_square(output, Y)
+
+
+# One compiled function each: outside of `jax.jit`, JAX compiles every operation by itself.
+@jax.jit
+def _scaled(normal, gain, roots):
+    weights = [gain * W / root for W, root in zip(normal, roots, strict=True)]
+    return tuple(Layer(W, jnp.zeros_like(W[:, 0])) for W in weights)
+
+
+@functools.partial(jax.jit, inline=True)
+def _affine(W, b, X):
+    return W @ X + b[:, None]
+
+
+@functools.partial(jax.jit, inline=True)
+def _half_mean_square(output, Y):
     return jnp.sum((output - Y) ** 2) / (2 * Y.shape[1])
 
 

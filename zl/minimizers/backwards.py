@@ -153,7 +153,7 @@ def _embed(live: Layer, rows: int, columns: int, centre: float, rest: float) -> 
     passed = np.arange(max(m, n), min(rows, columns))
     W[passed, passed] = scale
     b[passed] -= scale * centre
-    return Layer(jnp.asarray(W), jnp.asarray(b))
+    return Layer(_checks.array(W), _checks.array(b))
 
 
 def positive_sector(
@@ -216,10 +216,10 @@ def positive_sector(
     for W in reversed(weights):
         U = _right_inverse(W, T)
         lift = sigma.window[0] - U.min(axis=1)
-        layers.insert(0, Layer(jnp.asarray(W), jnp.asarray(-W @ lift)))
+        layers.insert(0, Layer(_checks.array(W), _checks.array(-W @ lift)))
         T = entrywise(sigma.inverse, U + lift[:, None])
     W, b = regress(inputs, T)
-    params = (Layer(jnp.asarray(W), jnp.asarray(b)), *layers)
+    params = (Layer(_checks.array(W), _checks.array(b)), *layers)
     warn_if_spoilt(net, params, X, Y, "these matrices and inputs")
     return params
 

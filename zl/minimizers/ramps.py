@@ -4,7 +4,6 @@ import functools
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -313,4 +312,4 @@ def padded(net: Network, layers) -> Params:
     for (W, b), layer in zip(full, layers, strict=True):
         W[: layer.W.shape[0], : layer.W.shape[1]] = layer.W
         b[: len(layer.b)] = layer.b
-    return tuple(jax.tree.map(jnp.asarray, full))
+    return tuple(jax.tree.map(_checks.array, full))

@@ -4,7 +4,6 @@ import warnings
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
@@ -45,7 +44,7 @@ def first_layer(X: Float[Array, "M0 N"], Z: Float[Array, "M N"]) -> Layer:
     """
     X = np.asarray(_checks.matrix("X", X))
     Z = np.asarray(_checks.matrix("Z", Z, columns=X.shape[1]))
-    return jax.tree.map(jnp.asarray, regress(factor("The first layer's lemma", X), Z))
+    return jax.tree.map(_checks.array, regress(factor("The first layer's lemma", X), Z))
 
 
 class Factor(NamedTuple):
@@ -113,7 +112,7 @@ def entrywise(function, Z: np.ndarray) -> np.ndarray:
     """
     flat = np.full(max(1024, 1 << (Z.size - 1).bit_length()), Z.flat[0])
     flat[: Z.size] = Z.ravel()
-    return np.asarray(function(jnp.asarray(flat)))[: Z.size].reshape(Z.shape)
+    return np.asarray(function(_checks.array(flat)))[: Z.size].reshape(Z.shape)
 
 
 def product(A: np.ndarray, B: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The construction that sends one class a layer to a point."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float, Int
@@ -75,7 +74,7 @@ def truncating(
     points = F[:, [np.flatnonzero(labels == q)[0] for q in order]]
     A = np.vstack([points, np.ones(len(order))])
     Wb = scipy.linalg.lstsq(A.T, np.eye(Q)[order])[0].T
-    params = tuple(jax.tree.map(jnp.asarray, [*layers, Layer(Wb[:, :-1], Wb[:, -1])]))
+    params = tuple(jax.tree.map(_checks.array, [*layers, Layer(Wb[:, :-1], Wb[:, -1])]))
     warn_if_spoilt(net, params, X, np.eye(Q)[:, labels], "these hyperplanes")
     return net, params
 
