@@ -8,8 +8,8 @@ DOUBLE = "call zl.enable_x64() first, and pass float64 arrays"
 
 
 def array(a) -> jax.Array:
-    """`a` on JAX's device. (`jnp.asarray` would compile a copy for every new shape.)"""
-    return a if isinstance(a, jax.Array) else jax.device_put(np.asarray(a))
+    """`a` as a JAX array, copied. (`jnp.asarray` would compile the copy for every new shape.)"""
+    return a if isinstance(a, jax.Array) else jax.device_put(np.array(a), may_alias=False)
 
 
 def double(name: str, a) -> jax.Array:

@@ -182,6 +182,14 @@ def test_the_fits_of_all_digits_in_jax():
     assert (net.K, Y.size) == (1495, 17970) and zl.cost(net, params, X, Y) <= 1e-20
 
 
+def test_what_comes_back_does_not_share_memory_with_what_was_given():
+    X, Y = zl.data.generic(jax.random.key(0), M0=10, N=5, Q=2)
+    W = np.ones((2, 8)) + np.eye(2, 8)
+    params = zl.minimizers.positive_sector(zl.Network((10, 8, 2), "relu"), X, Y, later=[W])
+    W[:] = 99.0
+    assert float(params[1].W.max()) == 2.0
+
+
 @few
 @given(st.sampled_from([mollified_relu(100.0), leaky_relu(0.9), softplus]), seeds)
 def test_memorizing_takes_every_scale_and_offset(activation, seed):
