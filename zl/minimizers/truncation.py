@@ -68,9 +68,8 @@ def truncating(
     order, h = separating_sequence(X, labels)
     layers = _truncations(X, h)
     net = Network(truncating_widths(len(X), len(order), Q), "relu")
-    F = X
-    for W, b in layers:
-        F = np.maximum(W @ F + b[:, None], 0.0)
+    hidden = Network(net.widths[:-1], "relu")  # evaluated as the fit will be, rounding included
+    F = np.maximum(hidden.apply(tuple(layers), X), 0.0)
     points = F[:, [np.flatnonzero(labels == q)[0] for q in order]]
     A = np.vstack([points, np.ones(len(order))])
     Wb = scipy.linalg.lstsq(A.T, np.eye(Q)[order])[0].T
