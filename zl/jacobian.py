@@ -109,7 +109,7 @@ def khatri_rao(A: Float[Array, "N m"], B: Float[Array, "N k"]) -> Float[Array, "
         ValueError: if an argument is empty, not finite, not a matrix or in single precision, or
             the numbers of rows differ.
 
-    Source: the book's lemma on the rank of a Khatri-Rao product ([CM] Lemma 1 in spirit).
+    Source: the book's lemma on the rank of a Khatri-Rao product (after [CM] Lemma 1).
 
     Example:
         >>> zl.khatri_rao(jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0, 5.0]]))

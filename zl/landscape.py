@@ -53,7 +53,7 @@ def hessian_spectrum(
     Raises:
         ValueError: if an argument is empty, not finite, of the wrong shape or in single precision.
 
-    Source: [Co] Proposition 2.3.
+    Source: after [Co] Proposition 2.3.
 
     Example:
         >>> net = zl.Network((4, 3, 1))

@@ -136,8 +136,8 @@ def guarantees(net: Network, X: Float[Array, "M0 N"], Y: Float[Array, "Q N"]) ->
     Raises:
         ValueError: if X or Y is empty, not finite, of the wrong shape or in single precision.
 
-    Source: [CM] Theorem 2.1 and its positive sector, [Co] Lemma 3.3, [CE24], [CE] Theorem 1.6, and
-    the book's own sharper forms of them.
+    Source: [CM] Theorem 2.1 and its positive sector, [Co] (its Lemma 3.3), [CE24], [CE] Theorem
+    1.6, and the book's own sharper forms of them.
 
     Example:
         >>> import jax

@@ -14,7 +14,7 @@ from zl.errors import HypothesisError
 from zl.minimizers.regression import entrywise, warn_if_spoilt
 from zl.network import Layer, Network, Params
 
-MEMORIZING = "Memorizing ([Co] Lemma 3.3)"
+MEMORIZING = "Memorizing (after [Co] Lemma 3.3)"
 CLASS_INDEX = "Class index (one projection, ReLU)"
 SHIFT = 1 / 8  # a ramp's kink lies this part of the way from its sample to the next
 RESOLVED = 64 * np.finfo(float).eps  # projections closer than this, in units of their size, merge
@@ -67,7 +67,7 @@ def memorizing(
     Warns:
         RuntimeWarning: if rounding has spoilt the fit (relative residual above 1e-6).
 
-    Source: [Co] Lemma 3.3, with N - 1 neurons and the output bias, for Q outputs.
+    Source: after [Co] Lemma 3.3, with N - 1 neurons and the output bias, for Q outputs.
 
     Example:
         >>> import jax
