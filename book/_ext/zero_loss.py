@@ -2,13 +2,15 @@
 
 - The execution cache is keyed on what outputs depend on: `zl/`, the lock, Python.
 - Chapters that must be executed are executed side by side.
-- Evidence cells get an anchor and a badge; the `ledger` directive collects them on one page.
+- Evidence cells get an anchor and a badge; the `ledger` directive collects them on one page, below
+  a drawing of which statement rests on which.
 - The macros of `_config.yml` serve LaTeX as well.
 - Executed notebooks keep their outputs when these come from the cache.
 - What the pages' HTML gets wrong is put right.
 """
 
 import hashlib
+import html
 import re
 import sys
 from contextlib import suppress
@@ -174,7 +176,7 @@ def purge(app, env, docname):
 
 
 class ledger(nodes.General, nodes.Element):
-    """Stands where the ledger will be, until all pages are read."""
+    """Stands where the ledger or its drawing will be, until all pages are read."""
 
 
 class Ledger(SphinxDirective):
@@ -184,7 +186,7 @@ class Ledger(SphinxDirective):
         """Leave a mark; `fill_ledger` replaces it."""
         self.env.zl_ledger = self.env.docname
         self.env.note_dependency(str(ROOT / "book" / "statements.yml"))
-        return [ledger()]
+        return [ledger(name=self.name)]
 
 
 def rewrite_ledger(app, env):
@@ -193,9 +195,52 @@ def rewrite_ledger(app, env):
 
 
 def fill_ledger(app, doctree, docname):
-    """Replace the mark by one entry a statement."""
+    """Replace the marks: by one entry a statement, and by the drawing."""
     for mark in list(doctree.findall(ledger)):
-        mark.replace_self([entry(app, docname, s) for s in statements()])
+        if mark["name"] == "ledger":
+            mark.replace_self([entry(app, docname, s) for s in statements()])
+        else:
+            mark.replace_self(nodes.raw("", drawing(app, docname), format="html"))
+
+
+def numbered(env, label):
+    """A statement's page, kind and number: as in “Theorem 3.2”."""
+    place = env.proof_list[label]
+    number = env.toc_fignumbers[place["docname"]][place["countertype"]][label]
+    return place["docname"], place["realtype"].title(), ".".join(map(str, number))
+
+
+def drawing(app, docname, line=15, margin=90):
+    """Which statement rests on which, as SVG: a line a statement, an arc for each use.
+
+    The arcs leave a statement to the left and end at what its proof uses. They are grouped with
+    the statement's line, so that the style sheet can stress them while the pointer is there.
+    """
+    env, rows, place = app.env, [], {}
+    for statement in statements():
+        page, kind, number = numbered(env, statement["id"])
+        if not rows or rows[-1][0] != page:
+            chapter = f"{number.split('.')[0]}. {env.titles[page].astext()}"
+            rows.append((page, "", "chapter", chapter, []))
+        place[statement["id"]] = len(rows)
+        rows.append((page, statement["id"], kind.lower(), f"{number} {statement['title']}",
+                     statement["uses"]))  # fmt: skip
+
+    def arc(above, below):
+        y, z = sorted((line * (above + 0.5), line * (below + 0.5)))
+        x = margin - 6 - (margin - 8) * ((z - y) / (line * len(rows))) ** 0.5 * 4 / 3
+        return f'<path d="M{margin - 6} {y:g}C{x:.0f} {y:g} {x:.0f} {z:g} {margin - 6} {z:g}"/>'
+
+    lines = []
+    for i, (page, label, kind, text, uses) in enumerate(rows):
+        target = app.builder.get_relative_uri(docname, page) + (label and f"#{label}")
+        arcs = "".join(arc(place[used], i) for used in uses)
+        lines.append(
+            f'<g class="{kind}">{arcs}<a href="{target}">'
+            f'<text x="{margin}" y="{line * (i + 0.5) + 4:g}">{html.escape(text)}</text></a></g>'
+        )
+    size = f"0 0 350 {line * len(rows)}"
+    return f'<svg class="rests-on" viewBox="{size}">{"".join(lines)}</svg>'
 
 
 def entry(app, docname, statement):
@@ -209,10 +254,8 @@ def entry(app, docname, statement):
 
     def named(label):
         """“Theorem 3.2”, linked."""
-        place = env.proof_list[label]
-        number = env.toc_fignumbers[place["docname"]][place["countertype"]][label]
-        text = f"{place['realtype'].title()} {'.'.join(map(str, number))}"
-        return link(text, place["docname"], label)
+        page, kind, number = numbered(env, label)
+        return link(f"{kind} {number}", page, label)
 
     def item(term, *content):
         return nodes.list_item("", nodes.paragraph("", "", nodes.strong("", term + " "), *content))
@@ -306,6 +349,7 @@ def setup(app):
     app.add_config_value("outputs_depend_on", "", "env")
     app.add_node(ledger)
     app.add_directive("ledger", Ledger)
+    app.add_directive("rests-on", Ledger)
     app.connect("config-inited", key_the_cache)
     app.connect("config-inited", execute_together)
     app.connect("config-inited", macros_for_latex)

@@ -78,7 +78,17 @@ def test_every_statement_in_the_text_has_a_label():
         assert [d for d in directives if d != "proof"] == labelled, path
 
 
-def test_what_a_proof_rests_on_is_in_the_ledger_and_comes_before():
+def test_what_a_proof_refers_to_is_what_it_rests_on():
+    uses = {s["id"]: {s["id"], *s["uses"]} for s in LEDGER}
+    block = re.compile(r"^:::\{prf:proof\}\n:class: proves-(\S+)\n(.*?)^:::$", re.M | re.S)
+    proofs = [found for text in TEXTS.values() for found in block.findall(text)]
+    assert len(proofs) == sum(s["kind"] in PROVED for s in LEDGER)
+    for label, proof in proofs:
+        named = set(re.findall(r"\{prf:ref\}`(?:[^`<]*<)?([^`>]+)>?`", proof))
+        assert named <= uses[label], f"{label} also uses {sorted(named - uses[label])}"
+
+
+def test_no_proof_rests_on_itself():
     known = {s["id"] for s in LEDGER}
     below = {s["id"]: s["uses"] for s in LEDGER}
     assert all(set(uses) <= known for uses in below.values())

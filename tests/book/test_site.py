@@ -16,6 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import nbformat
 import pytest
+import yaml
 from axe_playwright_python.sync_playwright import Axe
 from browser import find
 from bs4 import BeautifulSoup
@@ -275,6 +276,14 @@ def test_the_api_has_every_public_name(site):
     modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(zl.__path__, "zl.")]
     names = {name for module in modules for name in getattr(module, "__all__", [])}
     assert len(names) > 50 and names <= shown
+
+
+def test_the_drawing_has_every_statement_and_every_use(site):
+    drawing = soup(site / "book/appendix/ledger.html").select_one("svg.rests-on")
+    statements = yaml.safe_load((ROOT / "book/statements.yml").read_text())
+    labels = [urlsplit(link["href"]).fragment for link in drawing.select("a")]
+    assert [label for label in labels if label] == [s["id"] for s in statements]
+    assert len(drawing.select("path")) == sum(len(s["uses"]) for s in statements)
 
 
 def theorem_titles(file):
