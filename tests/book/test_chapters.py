@@ -62,6 +62,19 @@ def test_every_chapter_has_symbols_jax_exercises_and_sources(chapter):
     assert "## Notes and sources" in text and "{cite" in text
 
 
+def test_the_six_weeks_of_teaching_have_every_exercise_once():
+    plan = (ROOT / "book/appendix/teaching.md").read_text()
+    weeks = plan.split("## Six weeks")[1].split("## Two weeks")[0]
+    exercises = [
+        label
+        for chapter in NUMBERED_CHAPTERS
+        for label in re.findall(
+            r"^:::\{exercise\}\n:label: (\S+)", (ROOT / f"{chapter}.md").read_text(), flags=re.M
+        )
+    ]
+    assert sorted(re.findall(r"\{ref\}`(ex-[^`]+)`", weeks)) == sorted(exercises)
+
+
 @pytest.mark.parametrize("page", PAGES_WITH_CELLS)
 def test_outputs_are_compared_unless_a_comment_says_why_not(page):
     for cell in cells(page):
