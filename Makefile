@@ -2,11 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+INSTALL := $(BIN)/uv pip install --python $(BIN)/python --quiet  # as pip, some minutes faster
 PORT ?= 8000
+REMOTE ?= origin
+RESOLUTION ?= highest  # or lowest-direct: the oldest versions that pyproject.toml allows
 CHAPTERS := $(shell grep -l '{code-cell}' $$(grep -o 'book/[a-z_/]*' _toc.yml | sed 's/$$/.md/'))
 EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
 
-.PHONY: book test coverage bench serve notebooks lock lint format clean
+.PHONY: book test coverage bench serve notebooks zip publish lock lint format clean
 
 book: $(READY)  ## execute every chapter and build the HTML book
 	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going
@@ -32,9 +35,20 @@ notebooks: book  ## every chapter as an executed .ipynb, in _build/notebooks
 	@for f in $(EXECUTED); do mkdir -p _build/notebooks && cp $$f _build/notebooks/; done
 	@echo "Notebooks: $(words $(EXECUTED)), in _build/notebooks"
 
-lock: $(READY)  ## compile requirements.txt from pyproject.toml
+zip: book  ## the book for reading without a network, in _build/zero-loss.zip
+	@cd _build && rm -rf zero-loss zero-loss.zip && cp -r html zero-loss
+	@cd _build && $(CURDIR)/$(BIN)/python -m zipfile -c zero-loss.zip zero-loss && rm -rf zero-loss
+	@echo "Unpack _build/zero-loss.zip and open zero-loss/index.html"
+
+# ZERO_LOSS_REPOSITORY=owner/name gives the pages their launch buttons.
+publish: book  ## push the built site, with its notebooks, to the branch gh-pages of REMOTE
+	@test -n "$$ZERO_LOSS_REPOSITORY" || { echo "Say whose book it is: make publish ZERO_LOSS_REPOSITORY=owner/name"; exit 1; }
+	@$(BIN)/ghp-import --no-jekyll --no-history --force --push --remote $(REMOTE) _build/html
+	@echo "Published: the branch gh-pages of $(REMOTE)"
+
+lock: $(READY)  ## compile requirements.txt from pyproject.toml, with versions as RESOLUTION says
 	@$(BIN)/uv pip compile pyproject.toml --extra book --extra test --extra bench --universal --python-version 3.11 \
-	  --fork-strategy fewest --no-emit-index-url --no-annotate --upgrade --quiet \
+	  --resolution $(RESOLUTION) --fork-strategy fewest --no-emit-index-url --no-annotate --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.txt
 
 lint: $(READY)
@@ -50,6 +64,7 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Zero Loss needs Python 3.11 or newer, and %s is %d.%d. Name another: make book PYTHON=python3.12" % (sys.executable, *v[:2]))'
 	@echo "Making .venv and installing $$(grep -c == requirements.txt) locked packages (some minutes, once) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet $$(grep ^uv== requirements.txt)
+	@$(INSTALL) --compile-bytecode --requirement requirements.txt || $(BIN)/python -m pip install --quiet --requirement requirements.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -62,6 +62,17 @@ def test_citation():
     assert all(paper["url"] in readme for paper in citation["references"])
 
 
+def test_workflows_let_make_do_the_work():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    workflows = [yaml.safe_load(f.read_text()) for f in (ROOT / ".github/workflows").iterdir()]
+    jobs = {name: job for workflow in workflows for name, job in workflow["jobs"].items()}
+    runs = {name: "\n".join(s.get("run", "") for s in job["steps"]) for name, job in jobs.items()}
+    called = {name: re.findall(r"make ([a-z]+)", run) for name, run in runs.items()}
+    assert called.pop("book") == ["test", "publish"] and called.pop("versions") == ["lock", "test"]
+    assert called == {"binder": ["binder"]} and targets >= {"test", "publish", "lock", "binder"}
+    assert "github.repository" in jobs["book"]["env"]["ZERO_LOSS_REPOSITORY"]
+
+
 ELSEWHERE = re.compile(  # what only one machine or network knows; does not match itself
     r"p[y]pi\.org|pythonh[o]sted\.org|an[a]conda\.org|registry\.np[m]js|art[i]factory|dev[p]i"
     r"|--(extra-)?index-url|--find[-]links|https?://[^\s)]*(mirror|/simple\b)"

@@ -6,7 +6,8 @@
   a drawing of which statement rests on which.
 - The macros of `_config.yml` serve LaTeX as well.
 - Executed notebooks keep their outputs when these come from the cache.
-- What the pages' HTML gets wrong is put right.
+
+What makes the pages pleasant to read is in reading.py.
 """
 
 import hashlib
@@ -90,21 +91,6 @@ def keep_outputs(app, doctree):
         cache, notebook = get_cache(app.config.nb_execution_cache_path), nbformat.read(file, 4)
         with suppress(KeyError):  # in no cache: a notebook that failed
             nbformat.write(cache.merge_match_into_notebook(notebook)[1], file)
-
-
-# --- accessibility ---------------------------------------------------------------------------
-
-
-def lists_are_lists(app, pagename, templatename, context, doctree):
-    """Mark up as lists what is one: the bibliography, and a signature's parameters.
-
-    Docutils gives the entries of the one an obsolete role, Sphinx makes the others a definition
-    list (the only one without a class) that defines nothing.
-    """
-    body = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
-    for signature in set(re.findall(r"(?s)<dl>.*?</dl>", body)):
-        body = body.replace(signature, re.sub("dd(?=>)", "li", signature).replace("dl>", "ul>"))
-    context["body"] = body
 
 
 # --- evidence cells and proofs, while a page is read -----------------------------------------
@@ -286,25 +272,6 @@ def entry(app, docname, statement):
     return nodes.container("", title, nodes.bullet_list("", *items), classes=["ledger-entry"])
 
 
-# --- downloads -------------------------------------------------------------------------------
-
-
-def offer_notebook(app, pagename, templatename, context, doctree):
-    """Put the executed notebook beside its source; the theme then draws a download button.
-
-    Jupyter does not know the book's macros, so the copy opens with their definitions.
-    """
-    executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
-    if pagename in getattr(app.env, "zl_found", {}) and executed.exists():
-        notebook = nbformat.read(executed, as_version=4)
-        macros = "$" + "".join(definitions(app.config, "newcommand")) + "$"
-        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(macros, id="macros"))
-        offered = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
-        offered.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, offered)
-        context["ipynb_source"] = f"{pagename}.ipynb"
-
-
 # --- the API's page --------------------------------------------------------------------------
 
 
@@ -357,10 +324,8 @@ def setup(app):
     app.connect("autodoc-process-signature", short_types)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("doctree-read", keep_outputs)
-    app.connect("html-page-context", lists_are_lists)
     app.connect("doctree-read", collect)
     app.connect("env-purge-doc", purge)
     app.connect("env-updated", rewrite_ledger)
     app.connect("doctree-resolved", fill_ledger)
-    app.connect("html-page-context", offer_notebook, priority=400)  # before the theme's buttons
     return {"version": "1", "parallel_read_safe": False}

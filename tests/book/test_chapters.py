@@ -62,6 +62,15 @@ def test_every_chapter_has_symbols_jax_exercises_and_sources(chapter):
     assert "## Notes and sources" in text and "{cite" in text
 
 
+@pytest.mark.parametrize("chapter", NUMBERED_CHAPTERS)
+def test_every_chapter_says_what_it_needs_and_ends_in_five_lines(chapter):
+    text = (ROOT / f"{chapter}.md").read_text()
+    before, first_section = text.index("Before you start\n:class: needs\n"), text.index("\n## ")
+    assert before < first_section
+    end = text.split("\n## In five lines\n")[1]
+    assert [line[:2] for line in end.strip().splitlines()] == 5 * ["- "]
+
+
 def test_the_six_weeks_of_teaching_have_every_exercise_once():
     plan = (ROOT / "book/appendix/teaching.md").read_text()
     weeks = plan.split("## Six weeks")[1].split("## Two weeks")[0]

@@ -1,11 +1,14 @@
 """How notebooks become pages: nothing stale, nothing failing in silence."""
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[2]
 CHAPTER = """---
@@ -40,11 +43,12 @@ def small_book(tmp_path_factory):
     return book
 
 
-def build(book, cell):
+def build(book, cell, **environment):
     (book / "book/index.md").write_text(CHAPTER % cell)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [jupyter_book, "build", ".", "--warningiserror", "--nitpick", "--keep-going"]
-    done = subprocess.run(command, cwd=book, capture_output=True, text=True)
+    environment = {**os.environ, "ZERO_LOSS_REPOSITORY": "", **environment}
+    done = subprocess.run(command, cwd=book, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -85,3 +89,34 @@ def test_an_undefined_reference_fails_the_build(small_book):
     reference = "```\n\nSee {prf:ref}`thm-nowhere`.\n\n```{code-cell}\n"
     status, log = build(small_book, f"1 + 1\n{reference}2")
     assert status != 0 and "thm-nowhere" in log
+
+
+def links_and_cells(book):
+    """Where a page's buttons lead to, outside the book, and the cells of its notebook."""
+    page = BeautifulSoup((book / "_build/html/book/index.html").read_text(), "html.parser")
+    links = [a["href"] for a in page.select(".article-header-buttons a[href^=http]")]
+    notebook = nbformat.read(book / "_build/html/_sources/book/index.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    return links, [c.source for c in notebook.cells if c.cell_type == "code"]
+
+
+def test_a_published_book_is_launched_from_the_publishers_repository(small_book):
+    status, log = build(small_book, "1 + 1", ZERO_LOSS_REPOSITORY="euler/zero-loss")
+    assert status == 0, log
+    links, [install, cell] = links_and_cells(small_book)
+    assert links == [
+        "https://colab.research.google.com/github/euler/zero-loss/blob/gh-pages/"
+        "_sources/book/index.ipynb",
+        "https://mybinder.org/v2/gh/euler/zero-loss/HEAD?urlpath=lab/tree/book/index.md",
+        "https://github.com/euler/zero-loss/blob/HEAD/book/index.md",
+    ]
+    assert "git+https://github.com/euler/zero-loss" in install and cell == "1 + 1"
+
+    status, log = build(small_book, "1 + 1")  # nobody publishes it: no buttons, on any page
+    assert status == 0, log
+    assert links_and_cells(small_book) == ([], ["1 + 1"])
+
+
+def test_a_publishers_repository_must_have_an_owner_and_a_name(small_book):
+    status, log = build(small_book, "1 + 1", ZERO_LOSS_REPOSITORY="https://example.org/book")
+    assert status != 0 and "such as owner/name" in log

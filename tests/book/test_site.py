@@ -11,6 +11,7 @@ import re
 import threading
 from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -32,6 +33,7 @@ PAGES = [f"{document}.html" for document in [*DOCUMENTS, "search"]]
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
+HEAVY = 1_500_000  # bytes on first load, MathJax apart, which all pages share
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -91,7 +93,7 @@ def reader():
 
 def opened(reader, url):
     """A page, its formulas set, all that was folded unfolded; and its errors, as they come."""
-    page, errors = reader.new_page(), []
+    page, errors, bytes_of = reader.new_page(), [], {}
     ours = ("{0.scheme}://{0.netloc}/".format(urlsplit(url)), "data:", "blob:")
 
     def on_request(request):
@@ -101,6 +103,8 @@ def opened(reader, url):
     def on_response(response):
         if response.status >= 400:
             errors.append(f"gets a {response.status}: {response.url}")
+        if "/mathjax/" not in response.url:
+            bytes_of[response.url] = int(response.headers.get("content-length", 0))
 
     def on_console(message):
         if message.type == "error":
@@ -112,6 +116,8 @@ def opened(reader, url):
     page.on("requestfailed", lambda request: errors.append(f"cannot get {request.url}"))
     page.on("pageerror", lambda error: errors.append(f"script error: {error}"))
     page.goto(url)
+    if (weight := sum(bytes_of.values())) > HEAVY:
+        errors.append(f"weighs {weight} bytes on first load")
     page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
     page.evaluate(
         """async () => {
@@ -270,6 +276,71 @@ def test_search_finds_a_theorem(reader, address, site):
     tab.close()
 
 
+def test_a_link_to_a_statement_shows_it(reader, address):
+    tab, errors = opened(reader, address + "book/construction/positive_sector.html")
+    tab.set_viewport_size(DESK)
+    link = tab.locator("article a[href='pull_back.html#thm-pull-back']").first
+    preview = tab.locator(".preview")
+    link.hover()
+    expect(preview).to_contain_text(f"{link.inner_text()} (")
+    expect(preview.locator("mjx-container").first).to_be_visible(timeout=20_000)
+    assert mathematics(tab) == [] and preview.locator("[id] a").count() == 0
+    preview.hover()
+    expect(preview).to_be_visible()
+    tab.keyboard.press("Escape")
+    expect(preview).to_have_count(0)
+    link.focus()
+    expect(preview).to_be_visible()
+    tab.locator("article h1").hover()
+    expect(preview).to_have_count(0)
+    assert errors == []
+    tab.close()
+
+
+def test_every_statement_has_a_preview(site):
+    statements = yaml.safe_load((ROOT / "book/statements.yml").read_text())
+    scripts = {file.stem: file.read_text() for file in (site / "_static/previews").glob("*.js")}
+    assert {s["id"] for s in statements} <= scripts.keys()
+    assert all(scripts[s["id"]].endswith('</div>";\n') for s in statements)
+
+
+def test_the_book_can_be_read_from_a_folder(reader, site):
+    """As after unpacking `make zip`: no server, no network."""
+    tab, errors = opened(reader, (site / "book/construction/pull_back.html").as_uri())
+    assert mathematics(tab) == [] and pictures(tab) == []
+    tab.set_viewport_size(DESK)
+    tab.locator("article a[href*='#thm-']").first.focus()
+    expect(tab.locator(".preview mjx-container").first).to_be_visible(timeout=20_000)
+    tab.locator(".search-button__button:visible").first.click()
+    tab.keyboard.type("Jacobian")
+    tab.keyboard.press("Enter")
+    expect(tab.locator("#search-results a").first).to_be_visible(timeout=20_000)
+    assert errors == []
+    tab.close()
+
+
+def test_what_is_folded_opens_with_the_keyboard(reader, address):
+    tab = reader.new_page()
+    tab.goto(address + "book/construction/pull_back.html")
+    solution = tab.locator(".solution.toggle-hidden").first
+    solution.locator("button.toggle-button").focus()
+    tab.keyboard.press("Enter")
+    cell = tab.locator("article details:not([open]) summary").first
+    cell.focus()
+    tab.keyboard.press("Enter")
+    expect(tab.locator(".solution:not(.toggle-hidden)").first).to_be_visible()
+    expect(tab.locator("article details[open] pre").first).to_be_visible()
+    tab.close()
+
+
+def test_each_page_leads_to_the_one_before_and_the_one_after(site):
+    for before, after in pairwise(DOCUMENTS):
+        [forth] = soup(site / f"{before}.html").select(".prev-next-footer a.right-next")
+        [back] = soup(site / f"{after}.html").select(".prev-next-footer a.left-prev")
+        assert (site / before).parent.joinpath(forth["href"]).resolve() == site / f"{after}.html"
+        assert (site / after).parent.joinpath(back["href"]).resolve() == site / f"{before}.html"
+
+
 def test_the_api_has_every_public_name(site):
     page = BeautifulSoup((site / "book/appendix/api.html").read_text(), "html.parser")
     shown = {e["id"].rsplit(".", 1)[-1] for e in page.select("dt.sig[id]")}
@@ -379,6 +450,7 @@ BAD = {
     "dark: Elements must meet minimum color contrast": '<p style="color: #ddd">Pale</p>',
     "dark: Images must have alternative text": '<img src="data:,">',
     "does not turn light": "<script>show = dark => dark && turn('dark')</script>",
+    "weighs 16": f"<!--{'x' * 1_600_000}-->",
     "2 search fields": '<input type="search" aria-label="Search, too">',
 }
 
