@@ -56,6 +56,20 @@ def columns_of(name: str, a, rows: int | None, columns: int | None = None) -> No
         )
 
 
+def positive_integers(**values) -> None:
+    """Refuse what is not a positive integer, by its name."""
+    for name, value in values.items():
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name} must be a positive integer; it is {value}.")
+
+
+def key(key):
+    """The key, or a ValueError if it is only the number to make one of."""
+    if isinstance(key, int | float | np.number):
+        raise ValueError(f"key must be a key, such as jax.random.key(0); it is {key}.")
+    return key
+
+
 def classes(name: str, labels, N: int) -> tuple[np.ndarray, int]:
     """Class numbers of N samples, given as such or as one-hot columns, and how many classes."""
     labels = np.asarray(labels)
@@ -64,11 +78,13 @@ def classes(name: str, labels, N: int) -> tuple[np.ndarray, int]:
         if not one_hot(Y):
             raise ValueError(f"{name} must be one-hot: each column a single 1 among zeros.")
         return Y.argmax(axis=0), len(Y)
-    if labels.shape != (N,) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+    if labels.shape != (N,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"{name} must be {N} integers 0, 1, …, Q - 1, or one-hot columns of shape (Q, {N}); "
             f"it has shape {labels.shape} and dtype {labels.dtype}."
         )
+    if labels.min() < 0:
+        raise ValueError(f"{name} must be counted from 0; the least is {labels.min()}.")
     return labels, int(labels.max()) + 1
 
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
+from zl import _checks
+
 
 def normal(key, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
     """Arrays of independent standard normal numbers, one for each shape.
@@ -18,12 +20,12 @@ def normal(key, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
     4096, and cut into pieces.
     """
     total = sum(math.prod(shape) for shape in shapes)
-    return _cut(_draw(key, max(4096, 1 << (total - 1).bit_length())), shapes)
+    return _cut(_draw(_checks.key(key), max(4096, 1 << (total - 1).bit_length())), shapes)
 
 
 def generator(key) -> np.random.Generator:
     """A NumPy generator seeded with a JAX key, for what runs outside of JAX."""
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return np.random.default_rng(np.asarray(jax.random.key_data(_checks.key(key))))
 
 
 def orthonormal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 from zl import _checks
 from zl._families import family
 from zl.errors import CertificateError, HypothesisError
-from zl.network import Layer, Network, Params
+from zl.network import Layer, Network, Params, check_params
 
 __all__ = ["FullRank", "Zero", "cost", "full_rank", "zero_exists"]
 
@@ -135,6 +135,8 @@ def cost(
     """
     sigma, weights, X = _ball_activation(net), _exact_params(net, params), _exact_X(net, X)
     Y = _exact_Y(net, Y, X)
+    if not isinstance(precision, int) or precision < 2:
+        raise ValueError(f"precision must be an integer of at least 2 bits; it is {precision}.")
     with ctx.workprec(precision):
         error = _forward(sigma, weights, X)[2] - Y
         return sum((e * e for e in error.entries()), arb(0)) / (2 * X.ncols())
@@ -555,12 +557,7 @@ def _shown(x: float, rounding: str) -> str:
 
 def _exact_params(net: Network, params: Params) -> list[arb_mat]:
     """[W | b] of each layer."""
-    params = [
-        (_checks.matrix(f"params[{l}].W", W), _checks.double(f"params[{l}].b", b))
-        for l, (W, b) in enumerate(params)
-    ]
-    net._check(params)
-    return [arb_mat(np.column_stack([W, b]).tolist()) for W, b in params]
+    return [arb_mat(np.column_stack([W, b]).tolist()) for W, b in check_params(net, params)]
 
 
 def _exact_X(net: Network, X) -> arb_mat:

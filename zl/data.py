@@ -32,7 +32,7 @@ def generic(key: PRNGKeyArray, M0: int, N: int, Q: int) -> Data:
         X (M0, N) and Y (Q, N).
 
     Raises:
-        ValueError: if a size is not a positive integer.
+        ValueError: if a size is not a positive integer, or key is a number.
 
     Example:
         >>> import jax
@@ -40,7 +40,7 @@ def generic(key: PRNGKeyArray, M0: int, N: int, Q: int) -> Data:
         >>> X.shape, Y.shape
         ((10, 5), (2, 5))
     """
-    _sizes(M0=M0, N=N, Q=Q)
+    _checks.positive_integers(M0=M0, N=N, Q=Q)
     return _random.normal(key, (M0, N), (Q, N))
 
 
@@ -70,7 +70,7 @@ def ill_conditioned(key: PRNGKeyArray, M0: int, N: int, Q: int, cond: float) -> 
         >>> round(float(np.log10(np.linalg.cond(X))), 6)
         6.0
     """
-    _sizes(M0=M0, N=N, Q=Q)
+    _checks.positive_integers(M0=M0, N=N, Q=Q)
     _checks.double("cond", cond)
     if not cond >= 1:
         raise ValueError(f"cond must be a number of at least 1; it is {cond}.")
@@ -218,7 +218,7 @@ def digits(N: int | None = None) -> Data:
 
     images, labels = load_digits(return_X_y=True)
     N = len(labels) if N is None else N
-    _sizes(N=N)
+    _checks.positive_integers(N=N)
     if N > len(labels):
         raise ValueError(f"N must lie between 1 and {len(labels)}; it is {N}.")
     return _checks.array(images[:N].T / 16), _checks.array(np.eye(10)[labels[:N]].T)
@@ -246,14 +246,8 @@ def coffee_spectra() -> Data:
     return _checks.array(spectra.to_numpy().T), _checks.array(np.eye(len(countries))[classes].T)
 
 
-def _sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int | np.integer) or size < 1:
-            raise ValueError(f"{name} must be a positive integer; it is {size}.")
-
-
 def _class_sizes(*, M0: int, N: int, Q: int) -> None:
-    _sizes(M0=M0, N=N, Q=Q)
+    _checks.positive_integers(M0=M0, N=N, Q=Q)
     if N < Q:
         raise ValueError(f"N must be at least Q = {Q}, so that each class has a sample; it is {N}.")
 

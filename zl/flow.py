@@ -186,6 +186,8 @@ def adapted_flow(
     settings = _settings(net, t1, saves, rtol, atol, max_steps)
     _check_rank_rtol(rank_rtol, float(settings.rtol))
     sigma = np.asarray(_singular_values(net, params, X))
+    if not np.isfinite(sigma).all():
+        raise ValueError(f"params give a training Jacobian that is not finite. {jacobian.SMALLER}")
     rank = Y.size if Y.size <= net.K else np.sum(sigma > rank_rtol * sigma[0])
     if not sigma[rank - 1] >= rank_rtol * sigma[0]:
         start = _observe(net, _rows(params, None), X, Y, bool(ntk))._replace(ts=jnp.zeros(1))
@@ -249,7 +251,7 @@ def gradient_descent(
     params, X, Y = check_problem(net, params, X, Y)
     if not 0 < step < np.inf:
         raise ValueError(f"step must be a positive number; it is {step}.")
-    _positive_integer("steps", steps)
+    _checks.positive_integers(steps=steps)
     numbers = _save_points(saves, steps)
     counts = np.unique(np.rint(numbers).astype(int))
     if np.ndim(saves) and not np.array_equal(counts, numbers):
@@ -311,11 +313,6 @@ def comparison_model(
     return _straight_line(net, params, X, Y, ts)
 
 
-def _positive_integer(name: str, value) -> None:
-    if not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} must be a positive integer; it is {value}.")
-
-
 def _save_points(saves, end: float) -> np.ndarray:
     """The times to save: `saves` of them, equally spaced in [0, end], or those given."""
     if np.ndim(saves) == 0:
@@ -356,7 +353,7 @@ def _settings(net: Network, t1, saves, rtol, atol, max_steps) -> _Settings:
     for name, tolerance in (("rtol", rtol), ("atol", atol)):
         if not 0 < tolerance < 1:
             raise ValueError(f"{name} must lie in (0, 1); it is {tolerance}.")
-    _positive_integer("max_steps", max_steps)
+    _checks.positive_integers(max_steps=max_steps)
     return _Settings(*(jnp.asarray(a, jnp.float64) for a in (ts, t1, rtol, atol)), int(max_steps))
 
 

@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 EPS = float(np.finfo(float).eps)
+SMALLER = "Try: smaller weights, or inputs and labels of size about 1."
 
 
 class Rank(int):
@@ -167,6 +168,14 @@ def _layered(net: Network, params: Params, X):
         B = (B @ W) * slope.T[:, None, :]
         signals.insert(0, B)
     return Xs, tuple(signals), slopes
+
+
+def _finite_layers(net: Network, params: Params, X):
+    """`_layered` in numpy, unless weights are so large that features or signals overflow."""
+    layered = jax.tree.map(np.asarray, _layered(net, params, X))
+    if not all(np.isfinite(a).all() for a in jax.tree.leaves(layered)):
+        raise ValueError(f"params give features or signals that are not finite. {SMALLER}")
+    return layered
 
 
 def training_jacobian(
@@ -359,7 +368,7 @@ def layer_ranks(net: Network, params: Params, X: Float[Array, "M0 N"]) -> LayerR
         ([(5, 10), (4, None)], 1)
     """
     params, X = _checked(net, params, X)
-    layered = jax.tree.map(np.asarray, _layered(net, params, X))
+    layered = _finite_layers(net, params, X)
     (Xs, signals), slopes = layered[:2], [np.abs(slope) for slope in layered[2]]
     norms = [np.linalg.norm(W, 2) for W, _ in params]
     x_errors = _feature_errors(params, Xs, slopes, norms)
@@ -490,7 +499,7 @@ def ntk_lower_bound(net: Network, params: Params, X: Float[Array, "M0 N"]) -> fl
     """
     params, X = _checked(net, params, X)
     ones, bound = np.ones((1, X.shape[1])), 0.0
-    for x, B in zip(*_layered(net, params, X)[:2], strict=True):
+    for x, B in zip(*_finite_layers(net, params, X)[:2], strict=True):
         if x.shape[0] + 1 >= x.shape[1] and B.shape[2] >= net.Q:
             features = scipy.linalg.svdvals(np.vstack([x, ones]))[-1]
             bound += (features * np.linalg.svd(B, compute_uv=False)[:, -1].min()) ** 2

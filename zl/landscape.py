@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 
 from zl import _checks
 from zl.errors import HypothesisError
-from zl.jacobian import _layered, _ntk, jacobian_rank, training_jacobian
+from zl.jacobian import SMALLER, _layered, _ntk, jacobian_rank, training_jacobian
 from zl.network import Network, Params, check_problem, cost
 
 __all__ = [
@@ -51,7 +51,8 @@ def hessian_spectrum(
         The eigenvalues (K,).
 
     Raises:
-        ValueError: if an argument is empty, not finite, of the wrong shape or in single precision.
+        ValueError: if an argument is empty, not finite, of the wrong shape or in single precision,
+            or the Hessian is not finite.
 
     Source: after [Co] Proposition 2.3.
 
@@ -63,7 +64,10 @@ def hessian_spectrum(
         >>> int((spectrum > 1e-10 * spectrum[-1]).sum()), net.K
         (5, 19)
     """
-    return _checks.array(scipy.linalg.eigvalsh(_hessian(net, *check_problem(net, params, X, Y))))
+    H = np.asarray(_hessian(net, *check_problem(net, params, X, Y)))
+    if not np.isfinite(H).all():
+        raise ValueError(f"params give a Hessian that is not finite. {SMALLER}")
+    return _checks.array(scipy.linalg.eigvalsh(H))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -421,13 +425,12 @@ def walk(
     """
     if not 0 < step < np.inf:
         raise ValueError(f"step must be a positive number; it is {step}.")
-    if steps != int(steps) or steps < 1:
-        raise ValueError(f"steps must be a positive integer; it is {steps}.")
+    _checks.positive_integers(steps=steps)
     heading = _checks.double("direction", ravel_pytree(direction)[0])
     if heading.size != net.K:
         raise ValueError(f"direction has {heading.size} components, but K = {net.K} are needed.")
     points = [project(net, params, X, Y).params]
-    for _ in range(int(steps)):
+    for _ in range(steps):
         heading = _unit_tangent(net, points[-1], X, heading)
         points.append(project(net, _along(points[-1], step * heading), X, Y).params)
     return jax.tree.map(lambda *leaves: _checks.array(np.stack(leaves)), *points)

@@ -103,14 +103,17 @@ class Network:
         Returns:
             A tuple of L + 1 `Layer(W, b)`, W of shape (M_l, M_{l-1}).
 
+        Raises:
+            ValueError: if key is a number.
+
         Example:
             >>> import jax
             >>> params = zl.Network((4, 3, 2)).init(jax.random.key(0))
             >>> [layer.W.shape for layer in params]
             [(3, 4), (2, 3)]
         """
-        shapes = tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
-        normal = _random.normal(jax.random.fold_in(key, 1), *shapes)  # not data's numbers
+        key = jax.random.fold_in(_checks.key(key), 1)  # not data's numbers
+        normal = _random.normal(key, *zip(self.widths[1:], self.widths[:-1], strict=True))
         return _scaled(normal, gain, [float(np.sqrt(n)) for n in self.widths[:-1]])
 
     def layers(
@@ -225,18 +228,22 @@ def _half_mean_square(output, Y):
     return jnp.sum((output - Y) ** 2) / (2 * Y.shape[1])
 
 
+def pairs(params: Params) -> list:
+    """(W, b) of each layer, or a ValueError that says what else `params` is."""
+    try:
+        return [(W, b) for W, b in params]
+    except (TypeError, ValueError):
+        raise ValueError(f"params must be a tuple of Layer(W, b); it is {params!r}.") from None
+
+
 def check_params(net: Network, params: Params) -> Params:
     """`params` as float64 layers of the shapes that `net` needs, or a ValueError that says why not.
 
     For functions that need double precision; `Network.layers` itself takes any precision.
     """
-    try:
-        pairs = [(W, b) for W, b in params]
-    except (TypeError, ValueError):
-        raise ValueError(f"params must be a tuple of Layer(W, b); it is {params!r}.") from None
     layers = tuple(
         Layer(_checks.double(f"params[{l}].W", W), _checks.double(f"params[{l}].b", b))
-        for l, (W, b) in enumerate(pairs)
+        for l, (W, b) in enumerate(pairs(params))
     )
     net._check(layers)
     return layers

@@ -24,7 +24,7 @@ from zl.activations import Activation
 from zl.errors import HypothesisError
 from zl.minimizers.regression import dependent
 from zl.minimizers.truncation import TRUNCATING, separating_sequence, truncating_widths
-from zl.network import Layer, Network
+from zl.network import Layer, Network, pairs
 
 __all__ = [
     "SymbolicNetwork",
@@ -134,8 +134,7 @@ def network(widths: Sequence[int], activation: str | Activation, N: int = 1) -> 
         [tanh(W_1_1_1*x_1 + b_1_1), 1]
     """
     shape = Network(widths, activation)
-    if N != int(N) or N < 1:
-        raise ValueError(f"N must be a positive integer; it is {N}.")
+    _checks.positive_integers(N=N)
     sample = (lambda i: "") if N == 1 else (lambda i: f"_{i + 1}")
     X = sp.ImmutableMatrix(shape.M0, N, lambda r, i: sp.Symbol(f"x_{r + 1}{sample(i)}", real=True))
     parameters, features = [], X
@@ -380,7 +379,7 @@ def _output(net: Network, params: Exact, X: fmpq_mat) -> fmpq_mat:
     sigma = _rational_activation(net)
     layers = [
         (_matrix(f"params[{l}].W", W), _matrix(f"params[{l}].b", [[x] for x in _listed(b)]))
-        for l, (W, b) in enumerate(params)
+        for l, (W, b) in enumerate(pairs(params))
     ]
     net._check([(_shape(W), _shape(b, 1)) for W, b in layers])
     for l, (W, b) in enumerate(layers):

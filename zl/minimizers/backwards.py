@@ -259,7 +259,9 @@ def _later(net: Network, key, later) -> list[np.ndarray]:
     if key is not None:
         raise ValueError("give key or later, not both.")
     if len(later) != net.L:
-        raise ValueError(f"later must be the L = {net.L} matrices W_2 … W_{{L+1}}.")
+        raise ValueError(
+            f"later must be the L = {net.L} matrices W_2 … W_{{L+1}}; there are {len(later)}."
+        )
     weights = []
     for l, (W, (rows, columns)) in enumerate(zip(later, shapes, strict=True), 2):
         W = np.asarray(_checks.matrix(f"later[{l - 2}] = W_{l}", W, rows, columns))
