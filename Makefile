@@ -4,8 +4,9 @@ BIN := .venv/bin
 READY := .venv/ready
 PORT ?= 8000
 CHAPTERS := $(shell grep -l '{code-cell}' $$(grep -o 'book/[a-z_/]*' _toc.yml | sed 's/$$/.md/'))
-LATEX := latexmk texlive-xetex texlive-latex-extra tex-gyre fonts-texgyre-math fonts-dejavu-core fonts-freefont-otf
 EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
+# Debian's packages for `make pdf`; the README names them too.
+LATEX := latexmk texlive-xetex fonts-texgyre fonts-texgyre-math fonts-dejavu-core fonts-freefont-otf
 
 .PHONY: book pdf test coverage bench serve notebooks lock lint format clean
 
@@ -17,7 +18,7 @@ pdf: $(READY)  ## the book in print: _build/latex/zero_loss.pdf
 	@command -v latexmk > /dev/null && command -v xelatex > /dev/null || { \
 	  echo "make pdf needs LaTeX. On Debian or Ubuntu: sudo apt-get install $(LATEX)"; exit 1; }
 	@$(BIN)/jupyter-book build . --builder latex --warningiserror --nitpick --keep-going
-	@cd _build/latex && latexmk -xelatex -interaction=nonstopmode -halt-on-error -silent zero_loss.tex
+	@cd _build/latex && LATEXOPTS= latexmk -xelatex -interaction=nonstopmode -halt-on-error -silent zero_loss.tex
 	@$(BIN)/python tests/pdf.py
 	@echo "The book in print: file://$(CURDIR)/_build/latex/zero_loss.pdf"
 

@@ -46,6 +46,7 @@ def printed(aux: str, log: str) -> dict[str, set[str]]:
 
 def complaints(log: str) -> list[str]:
     """The lines of LaTeX's log that a reader would see on paper."""
+    log = re.sub(r"(?m)(?<=^.{79})\n", "", log)  # LaTeX breaks its lines there
     seen = re.findall(r"Missing character: .*|LaTeX Warning: .*undefined.*", log)
     wide = re.findall(r"(Overfull \\hbox \((\d+)\.\d+pt too wide\).*)", log)
     return seen + [line for line, points in wide if int(points) > WIDEST]

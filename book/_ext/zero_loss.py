@@ -253,7 +253,8 @@ def entry(app, docname, statement):
 
     def link(text, target, anchor):
         uri = app.builder.get_relative_uri(docname, target) + f"#{anchor}"
-        return nodes.reference("", text, refuri=uri, internal=True)
+        page = tex(rf" (p.~\pageref*{{{target}:{anchor}}})")
+        return nodes.reference("", text, page, refuri=uri, internal=True)
 
     def named(label):
         """“Theorem 3.2”, linked."""
@@ -366,17 +367,24 @@ def for_print(app, doctree, docname):
             around = nodes.container(classes=[f"print-{kinds[0]}"])
             block.replace_self(around)
             around += block
+            if kinds == ["exercise"]:  # references want the label with its page
+                around.insert(0, tex(rf"\label{{{block['docname']}:{block['label']}}}"))
+            elif kinds == ["proof"]:
+                around.insert(0, [nodes.target("", "", ids=block["ids"])])
     for cell in list(doctree.findall(nodes.container)):
-        if "tag_hide-input" in cell["classes"] and "evidence" not in cell["cell_metadata"]:
-            cell.remove(next(c for c in cell if "cell_input" in c["classes"]))
+        if cell.get("nb_element") == "cell_code":
+            if "tag_hide-input" in cell["classes"] and "evidence" not in cell["cell_metadata"]:
+                cell.remove(next(c for c in cell if "cell_input" in c["classes"]))
+            cell.insert(0, [nodes.target("", "", ids=[i]) for i in cell["ids"]])
+
+
+def tex(code):
+    """What only LaTeX sees."""
+    return nodes.raw("", code, format="latex")
 
 
 def make_a_book(doctree, parts):
     """Give it parts, and make a preface of what is on the first page."""
-
-    def tex(code):
-        return nodes.raw("", code, format="latex")
-
     pages = {page["docname"]: page for page in doctree.findall(start_of_file)}
     for part in parts:
         heading = tex(rf"\part{{{part.caption}}}")
