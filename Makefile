@@ -8,12 +8,22 @@ REMOTE ?= origin
 RESOLUTION ?= highest  # or lowest-direct: the oldest versions that pyproject.toml allows
 CHAPTERS := $(shell grep -l '{code-cell}' $$(grep -o 'book/[a-z_/]*' _toc.yml | sed 's/$$/.md/'))
 EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
+# Debian's packages for `make pdf`; the README names them too.
+LATEX := latexmk texlive-xetex fonts-texgyre fonts-texgyre-math fonts-dejavu-core fonts-freefont-otf
 
-.PHONY: book test coverage bench serve notebooks zip publish lock lint format clean
+.PHONY: book pdf test coverage bench serve notebooks zip publish lock lint format clean
 
 book: $(READY)  ## execute every chapter and build the HTML book
 	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going
 	@echo "The book: file://$(CURDIR)/_build/html/index.html  (or: make serve)"
+
+pdf: $(READY)  ## the book in print: _build/latex/zero_loss.pdf
+	@command -v latexmk > /dev/null && command -v xelatex > /dev/null || { \
+	  echo "make pdf needs LaTeX. On Debian or Ubuntu: sudo apt-get install $(LATEX)"; exit 1; }
+	@$(BIN)/jupyter-book build . --builder latex --warningiserror --nitpick --keep-going
+	@cd _build/latex && LATEXOPTS= latexmk -xelatex -interaction=nonstopmode -halt-on-error -silent zero_loss.tex
+	@$(BIN)/python tests/pdf.py
+	@echo "The book in print: file://$(CURDIR)/_build/latex/zero_loss.pdf"
 
 test: book  ## everything: the package, every notebook again, the site in a browser
 	@$(BIN)/python tests/browser.py

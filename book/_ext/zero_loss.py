@@ -6,6 +6,7 @@
   a drawing of which statement rests on which.
 - The macros of `_config.yml` serve LaTeX as well.
 - Executed notebooks keep their outputs when these come from the cache.
+- For print, the pages are made into a book.
 
 What makes the pages pleasant to read is in reading.py.
 """
@@ -22,7 +23,7 @@ import yaml
 from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import pending_xref, start_of_file
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[2]
@@ -185,6 +186,8 @@ def fill_ledger(app, doctree, docname):
     for mark in list(doctree.findall(ledger)):
         if mark["name"] == "ledger":
             mark.replace_self([entry(app, docname, s) for s in statements()])
+        elif app.builder.format == "latex":  # no drawing to point at: leave its section out
+            mark.parent.parent.remove(mark.parent)
         else:
             mark.replace_self(nodes.raw("", drawing(app, docname), format="html"))
 
@@ -236,7 +239,8 @@ def entry(app, docname, statement):
 
     def link(text, target, anchor):
         uri = app.builder.get_relative_uri(docname, target) + f"#{anchor}"
-        return nodes.reference("", text, refuri=uri, internal=True)
+        page = tex(rf" (p.~\pageref*{{{target}:{anchor}}})")
+        return nodes.reference("", text, page, refuri=uri, internal=True)
 
     def named(label):
         """“Theorem 3.2”, linked."""
@@ -311,6 +315,59 @@ def macros_for_latex(app, config):
     config.latex_elements["preamble"] = "\n".join(preamble)
 
 
+# --- print -----------------------------------------------------------------------------------
+
+
+def for_print(app, doctree, docname):
+    """Prepare the tree of all pages for LaTeX; the rest is in `book/_latex/zero_loss.sty`."""
+    if app.builder.format != "latex":
+        return
+    make_a_book(doctree, app.config.external_site_map.root.subtrees)
+    for block in list(doctree.findall(nodes.Admonition)):
+        classes = block["classes"]
+        kinds = [kind for kind in ("exercise", "solution", "proof") if kind in classes]
+        if "realtype" in block:
+            kinds = ["statement"]
+        elif kinds == ["proof"]:
+            block.insert(0, nodes.title())  # Sphinx would take the first words for one
+        if kinds:
+            around = nodes.container(classes=[f"print-{kinds[0]}"])
+            block.replace_self(around)
+            around += block
+            if kinds == ["exercise"]:  # references want the label with its page
+                around.insert(0, tex(rf"\label{{{block['docname']}:{block['label']}}}"))
+            elif kinds == ["proof"]:
+                around.insert(0, [nodes.target("", "", ids=block["ids"])])
+    for cell in list(doctree.findall(nodes.container)):
+        if cell.get("nb_element") == "cell_code":
+            if "tag_hide-input" in cell["classes"] and "evidence" not in cell["cell_metadata"]:
+                cell.remove(next(c for c in cell if "cell_input" in c["classes"]))
+            cell.insert(0, [nodes.target("", "", ids=[i]) for i in cell["ids"]])
+
+
+def tex(code):
+    """What only LaTeX sees."""
+    return nodes.raw("", code, format="latex")
+
+
+def make_a_book(doctree, parts):
+    """Give it parts, and make a preface of what is on the first page."""
+    pages = {page["docname"]: page for page in doctree.findall(start_of_file)}
+    for part in parts:
+        heading = tex(rf"\part{{{part.caption}}}")
+        if part.caption == "Appendices":
+            heading = tex(r"\appendix\part*{Appendices}\addcontentsline{toc}{part}{Appendices}")
+        wrapper = pages[part.items[0]].parent
+        wrapper.insert(0, heading)
+    [book] = [node for node in doctree if isinstance(node, nodes.section)]
+    preface = [node for node in book[1:] if "toctree-wrapper" not in node.get("classes", [])]
+    for node in preface:
+        book.remove(node)
+    section = nodes.section("", nodes.title("", "About this book"), *preface)
+    unnumbered = r"\setcounter{secnumdepth}{%d}"
+    book.insert(1, [tex(unnumbered % -1), section, tex(unnumbered % 2)])
+
+
 def setup(app):
     """Register all of it with Sphinx."""
     app.add_config_value("outputs_depend_on", "", "env")
@@ -328,4 +385,5 @@ def setup(app):
     app.connect("env-purge-doc", purge)
     app.connect("env-updated", rewrite_ledger)
     app.connect("doctree-resolved", fill_ledger)
+    app.connect("doctree-resolved", for_print)
     return {"version": "1", "parallel_read_safe": False}
