@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 
 MANY = 2**22  # numbers in the largest array: from here on compiling pays
+quiet = np.errstate(over="ignore", invalid="ignore")  # infinity and NaN are answers, as to JAX
 
 
 def plain(size: int, *arguments):

@@ -156,13 +156,19 @@ def backward_signals(
     return tuple(map(_checks.array, _layered(net, params, X)[1]))
 
 
+def _work(net: Network, X) -> int:
+    """The numbers in D, some passes over which are made."""
+    return 16 * net.Q * X.shape[1] * net.K
+
+
 def _compiled(function):
     """Compile a function of net, params and X, unless NumPy is to compute it."""
     compiled = jax.jit(function, static_argnums=0)
 
     @functools.wraps(function)
+    @_known.quiet
     def either(net, params, X):
-        params, X = _known.plain(net.Q * X.shape[1] * net.K, params, X)
+        params, X = _known.plain(_work(net, X), params, X)
         return (function if isinstance(X, np.ndarray) else compiled)(net, params, X)
 
     return either
@@ -264,10 +270,11 @@ def ntk(net: Network, params: Params, X: Float[Array, "M0 N"]) -> Float[Array, "
 
 
 def _ntk(net: Network, params: Params, X):
-    params, X = _known.plain(net.Q * X.shape[1] * net.K, params, X)  # numbers in D
+    params, X = _known.plain(_work(net, X), params, X)
     return (_small_ntk if isinstance(X, np.ndarray) else _large_ntk)(net, params, X)
 
 
+@_known.quiet
 def _small_ntk(net: Network, params: Params, X):
     """D Dᵀ by NumPy."""
     kernel, N = 0.0, X.shape[1]

@@ -166,6 +166,7 @@ class Network:
         """
         return self.layers(params, X)[1][-1]
 
+    @_known.quiet
     def forward(self, params: Params, X) -> tuple[list, list]:
         """What `layers` returns, unchecked; computed by NumPy if X is an array of NumPy's."""
         affine, sigma = _affine, self.activation
@@ -231,7 +232,7 @@ def _affine_plain(W, b, X):
     return _known.product(np.asarray(W), X) + np.asarray(b)[:, None]
 
 
-@np.errstate(over="ignore")  # infinity is an answer, to NumPy as to JAX
+@_known.quiet
 def _half_mean_square(output, Y):
     return ((output - Y) ** 2).sum() / (2 * Y.shape[1])
 
