@@ -180,7 +180,7 @@ def _layered(net: Network, params: Params, X):
     derivative = net.activation.derivative
     if isinstance(X, np.ndarray):
         derivative = functools.partial(_known.entrywise, derivative)
-    Xs, Zs = net.forward(params, X)
+    Xs, Zs = net._forward(params, X)
     slopes = tuple(map(derivative, Zs[:-1]))
     B = np.broadcast_to(np.eye(net.Q), (X.shape[1], net.Q, net.Q))
     signals = [B]

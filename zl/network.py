@@ -142,7 +142,7 @@ class Network:
         X = _checks.array(X)
         _checks.columns_of("X", X, self.M0)
         self._check(params)
-        Xs, Zs = self.forward(*_known.plain(X.shape[1] * max(self.widths), params, X))
+        Xs, Zs = self._forward(*_known.plain(X.shape[1] * max(self.widths), params, X))
         return (X, *map(_checks.array, Xs[1:])), tuple(map(_checks.array, Zs))
 
     def apply(self, params: Params, X: Float[Array, "M0 N"]) -> Float[Array, "Q N"]:
@@ -167,7 +167,7 @@ class Network:
         return self.layers(params, X)[1][-1]
 
     @_known.quiet
-    def forward(self, params: Params, X) -> tuple[list, list]:
+    def _forward(self, params: Params, X) -> tuple[list, list]:
         """What `layers` returns, unchecked; computed by NumPy if X is an array of NumPy's."""
         affine, sigma = _affine, self.activation
         if isinstance(X, np.ndarray):

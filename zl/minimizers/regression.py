@@ -106,7 +106,7 @@ def regress(inputs: Factor, Z: np.ndarray) -> Layer:
 
 def warn_if_spoilt(net: Network, params: Params, X, Y, why: str) -> None:
     """Warn the caller's caller if rounding has spoilt a fit that is exact in real arithmetic."""
-    error = np.linalg.norm(net.forward(params, X)[1][-1] - Y) / (np.linalg.norm(Y) or 1.0)
+    error = np.linalg.norm(net._forward(params, X)[1][-1] - Y) / (np.linalg.norm(Y) or 1.0)
     if not error < 1e-6:
         warnings.warn(
             f"rounding has spoilt this fit: relative residual {error:.1e} with {why}. "
