@@ -5,7 +5,6 @@ import itertools
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
@@ -19,8 +18,12 @@ def normal(key, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
     a small network does. So one vector is drawn, whose length is a power of two and at least
     4096, and cut into pieces.
     """
-    total = sum(math.prod(shape) for shape in shapes)
-    return _cut(_draw(_checks.key(key), max(4096, 1 << (total - 1).bit_length())), shapes)
+    ends = list(itertools.accumulate(math.prod(shape) for shape in shapes))
+    flat = _draw(_checks.key(key), max(4096, 1 << (ends[-1] - 1).bit_length()))
+    if not isinstance(flat, jax.core.Tracer):
+        flat = np.asarray(flat)  # cut without compiling
+    pieces = zip([0, *ends], ends, shapes, strict=False)
+    return tuple(_checks.array(flat[i:j].reshape(shape)) for i, j, shape in pieces)
 
 
 def generator(key) -> np.random.Generator:
@@ -37,10 +40,3 @@ def orthonormal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray
 @functools.partial(jax.jit, static_argnums=1)
 def _draw(key, size):
     return jax.random.normal(key, (size,))
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _cut(flat, shapes):
-    ends = itertools.accumulate(math.prod(shape) for shape in shapes)
-    pieces = jnp.split(flat, list(ends))
-    return tuple(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=False))

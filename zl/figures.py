@@ -55,6 +55,7 @@ def matrices(arrays: list[Float[Array, "rows columns"]], titles: list[str]) -> F
         >>> import jax.numpy as jnp
         >>> figure = zl.figures.matrices([jnp.eye(3)], ["the identity"])
     """
+    arrays = [np.asarray(a) for a in arrays]
     widths = [np.sqrt(a.shape[1]) for a in arrays]
     figure, axes = plt.subplots(
         1, len(arrays), figsize=(7.2, 2.8), squeeze=False, width_ratios=widths

@@ -13,7 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from zl import _checks, jacobian
+from zl import _checks, _known, jacobian
 from zl.errors import RankLossError
 from zl.network import Network, Params, check_problem, cost
 
@@ -185,9 +185,7 @@ def adapted_flow(
     params, X, Y = check_problem(net, params, X, Y)
     settings = _settings(net, t1, saves, rtol, atol, max_steps)
     _check_rank_rtol(rank_rtol, float(settings.rtol))
-    sigma = np.asarray(_singular_values(net, params, X))
-    if not np.isfinite(sigma).all():
-        raise ValueError(f"params give a training Jacobian that is not finite. {jacobian.SMALLER}")
+    sigma = _singular_values(net, params, X)
     rank = Y.size if Y.size <= net.K else np.sum(sigma > rank_rtol * sigma[0])
     if not sigma[rank - 1] >= rank_rtol * sigma[0]:
         start = _observe(net, _rows(params, None), X, Y, bool(ntk))._replace(ts=jnp.zeros(1))
@@ -257,7 +255,7 @@ def gradient_descent(
     if np.ndim(saves) and not np.array_equal(counts, numbers):
         raise ValueError("saves must be whole numbers of steps.")
     stacked = _descend(net, params, X, Y, jnp.float64(step), _checks.array(counts))
-    run = _observe(net, stacked, X, Y, bool(ntk))._replace(ts=step * _checks.array(counts))
+    run = _observe(net, stacked, X, Y, bool(ntk))._replace(ts=_checks.array(step * counts))
     if not np.isfinite(run.cost).all():
         overflow = int(counts[np.argmin(np.isfinite(run.cost))])
         sharpness = float(_singular_values(net, params, X)[0] ** 2) / X.shape[1]
@@ -475,14 +473,16 @@ def _primal(residual, floor, theta):
     return -Vt.T @ (jnp.where(kept, U.T @ r, 0.0) / jnp.where(kept, sigma, 1.0))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _singular_values(net, params, X):
     """The singular values of D, largest first: from the NTK if QN ≤ K, from D itself if not."""
-    if net.Q * X.shape[1] <= net.K:
-        return jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(jacobian.ntk(net, params, X))[::-1], 0.0))
-    theta, unravel = ravel_pytree(params)
-    D = jax.jacfwd(lambda v: net.apply(unravel(v), X).T.ravel())(theta)
-    return jnp.linalg.svd(D, compute_uv=False)
+    dual = net.Q * X.shape[1] <= net.K
+    A = (jacobian.ntk if dual else jacobian.training_jacobian)(net, params, X)
+    xp = jnp if isinstance(A, jax.core.Tracer) else np
+    if xp is np and not np.isfinite(A).all():
+        raise ValueError(f"params give a training Jacobian that is not finite. {jacobian.SMALLER}")
+    if dual:
+        return xp.sqrt(xp.maximum(xp.linalg.eigvalsh(A)[::-1], 0.0))
+    return xp.linalg.svd(A, compute_uv=False)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
@@ -497,11 +497,13 @@ def _observe(net, stacked, X, Y, ntk):
     return Trajectory(None, stacked, *jax.lax.map(look, stacked))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _straight_line(net, params, X, Y, ts):
-    residual, N = net.apply(params, X) - Y, X.shape[1]
-    outputs = Y + jnp.exp(-ts / N)[:, None, None] * residual
-    return Trajectory(ts, None, outputs, jnp.exp(-2 * ts / N) * jnp.sum(residual**2) / (2 * N))
+    times, x0, labels = _known.plain(len(ts) * Y.size, ts, net.apply(params, X), Y)
+    xp = np if isinstance(x0, np.ndarray) else jnp
+    residual, N = x0 - labels, Y.shape[1]
+    outputs = labels + xp.exp(-times / N)[:, None, None] * residual
+    costs = xp.exp(-2 * times / N) * xp.sum(residual**2) / (2 * N)
+    return Trajectory(ts, None, _checks.array(outputs), _checks.array(costs))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from zl import _checks
+from zl import _checks, _known
 from zl.network import Network, Params, check_params
 
 __all__ = [
@@ -154,15 +154,36 @@ def backward_signals(
         [(5, 2, 3), (5, 2, 2)]
     """
     params, X = _checked(net, params, X)
-    return _layered(net, params, X)[1]
+    return tuple(map(_checks.array, _layered(net, params, X)[1]))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+def _work(net: Network, X) -> int:
+    """The numbers in D, some passes over which are made."""
+    return 16 * net.Q * X.shape[1] * net.K
+
+
+def _compiled(function):
+    """Compile a function of net, params and X, unless NumPy is to compute it."""
+    compiled = jax.jit(function, static_argnums=0)
+
+    @functools.wraps(function)
+    @_known.quiet
+    def either(net, params, X):
+        params, X = _known.plain(_work(net, X), params, X)
+        return (function if isinstance(X, np.ndarray) else compiled)(net, params, X)
+
+    return either
+
+
+@_compiled
 def _layered(net: Network, params: Params, X):
     """X⁽⁰⁾ … X⁽ᴸ⁾, the backward signals B⁽¹⁾ … B⁽ᴸ⁺¹⁾, and the slopes σ'(Z⁽¹⁾) … σ'(Z⁽ᴸ⁾)."""
-    Xs, Zs = net.layers(params, X)
-    slopes = tuple(net.activation.derivative(Z) for Z in Zs[:-1])
-    B = jnp.broadcast_to(jnp.eye(net.Q), (X.shape[1], net.Q, net.Q))
+    derivative = net.activation.derivative
+    if isinstance(X, np.ndarray):
+        derivative = functools.partial(_known.entrywise, derivative)
+    Xs, Zs = net._forward(params, X)
+    slopes = tuple(map(derivative, Zs[:-1]))
+    B = np.broadcast_to(np.eye(net.Q), (X.shape[1], net.Q, net.Q))
     signals = [B]
     for (W, _), slope in zip(params[:0:-1], slopes[::-1], strict=True):
         B = (B @ W) * slope.T[:, None, :]
@@ -208,16 +229,17 @@ def training_jacobian(
         (10, 23)
     """
     params, X = _checked(net, params, X)
-    return _training_jacobian(net, params, X)
+    return _checks.array(_training_jacobian(net, params, X))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@_compiled
 def _training_jacobian(net: Network, params: Params, X):
     blocks, rows = [], net.Q * X.shape[1]
     for x, B in zip(*_layered(net, params, X)[:2], strict=True):
         blocks.append((B[..., None] * x.T[:, None, None, :]).reshape(rows, -1))
         blocks.append(B.reshape(rows, -1))
-    return jnp.concatenate(blocks, axis=1)
+    join = np.concatenate if isinstance(blocks[0], np.ndarray) else jnp.concatenate
+    return join(blocks, axis=1)
 
 
 def ntk(net: Network, params: Params, X: Float[Array, "M0 N"]) -> Float[Array, "Q*N Q*N"]:
@@ -253,10 +275,26 @@ def ntk(net: Network, params: Params, X: Float[Array, "M0 N"]) -> Float[Array, "
         True
     """
     params, X = _checked(net, params, X)
-    return _ntk(net, params, X)
+    return _checks.array(_ntk(net, params, X))
 
 
 def _ntk(net: Network, params: Params, X):
+    params, X = _known.plain(_work(net, X), params, X)
+    return (_small_ntk if isinstance(X, np.ndarray) else _large_ntk)(net, params, X)
+
+
+@_known.quiet
+def _small_ntk(net: Network, params: Params, X):
+    """D Dᵀ by NumPy."""
+    kernel, N = 0.0, X.shape[1]
+    for x, B in zip(*_layered(net, params, X)[:2], strict=True):
+        flat = B.reshape(net.Q * N, -1)
+        signals = _known.product(flat, flat.T).reshape(N, net.Q, N, net.Q)
+        kernel += (_known.product(x.T, x) + 1)[:, None, :, None] * signals
+    return kernel.reshape(net.Q * N, net.Q * N)
+
+
+def _large_ntk(net: Network, params: Params, X):
     # One compiled function a layer, not one in all: XLA would keep every layer's Gram matrices.
     # Samples are rows here: X Xᵀ is twice as fast in XLA on a CPU as Xᵀ X.
     xs, slopes = [_transposed(X)], []

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from zl import _checks, _random, activations
+from zl import _checks, _known, _random, activations
 from zl.activations import Activation
 
 __all__ = ["Layer", "Network", "Params", "cost"]
@@ -112,9 +111,15 @@ class Network:
             >>> [layer.W.shape for layer in params]
             [(3, 4), (2, 3)]
         """
-        key = jax.random.fold_in(_checks.key(key), 1)  # not data's numbers
-        normal = _random.normal(key, *zip(self.widths[1:], self.widths[:-1], strict=True))
-        return _scaled(normal, gain, [float(np.sqrt(n)) for n in self.widths[:-1]])
+        shapes = tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
+        normal = _random.normal(
+            jax.random.fold_in(_checks.key(key), 1), *shapes
+        )  # not data's numbers
+        layers = []
+        for W in _known.plain(0, *normal):
+            W = _checks.array(gain * W / float(np.sqrt(W.shape[1])))
+            layers.append(Layer(W, _checks.array(np.zeros(len(W), W.dtype))))
+        return tuple(layers)
 
     def layers(
         self, params: Params, X: Float[Array, "M0 N"]
@@ -142,11 +147,8 @@ class Network:
         X = _checks.array(X)
         _checks.columns_of("X", X, self.M0)
         self._check(params)
-        Xs, Zs = [X], []
-        for W, b in params:
-            Zs.append(_affine(W, b, Xs[-1]))
-            Xs.append(self.activation(Zs[-1]))
-        return tuple(Xs[:-1]), tuple(Zs)
+        Xs, Zs = self._forward(*_known.plain(X.shape[1] * max(self.widths), params, X))
+        return (X, *map(_checks.array, Xs[1:])), tuple(map(_checks.array, Zs))
 
     def apply(self, params: Params, X: Float[Array, "M0 N"]) -> Float[Array, "Q N"]:
         """The network's output.
@@ -168,6 +170,19 @@ class Network:
             (2, 5)
         """
         return self.layers(params, X)[1][-1]
+
+    @_known.quiet
+    def _forward(self, params: Params, X) -> tuple[list, list]:
+        """What `layers` returns, unchecked; computed by NumPy if X is an array of NumPy's."""
+        affine, sigma = _affine, self.activation
+        if isinstance(X, np.ndarray):
+            affine, sigma = _affine_plain, functools.partial(_known.entrywise, sigma)
+        Xs, Zs = [X], []
+        for l, (W, b) in enumerate(params):
+            if l:
+                Xs.append(sigma(Zs[-1]))
+            Zs.append(affine(W, b, Xs[-1]))
+        return Xs, Zs
 
     def _check(self, params: Params) -> None:
         needed = tuple(
@@ -208,24 +223,26 @@ def cost(
     output = net.apply(params, X)
     Y = _checks.array(Y)
     _checks.columns_of("Y", Y, *output.shape)
-    return _half_mean_square(output, Y)
+    output, Y = _known.plain(Y.size, output, Y)
+    return _checks.array((_half_mean_square if isinstance(Y, np.ndarray) else _compiled)(output, Y))
 
 
 # One compiled function each: outside of `jax.jit`, JAX compiles every operation by itself.
-@jax.jit
-def _scaled(normal, gain, roots):
-    weights = [gain * W / root for W, root in zip(normal, roots, strict=True)]
-    return tuple(Layer(W, jnp.zeros_like(W[:, 0])) for W in weights)
-
-
 @functools.partial(jax.jit, inline=True)
 def _affine(W, b, X):
     return W @ X + b[:, None]
 
 
-@functools.partial(jax.jit, inline=True)
+def _affine_plain(W, b, X):
+    return _known.product(np.asarray(W), X) + np.asarray(b)[:, None]
+
+
+@_known.quiet
 def _half_mean_square(output, Y):
-    return jnp.sum((output - Y) ** 2) / (2 * Y.shape[1])
+    return ((output - Y) ** 2).sum() / (2 * Y.shape[1])
+
+
+_compiled = jax.jit(_half_mean_square, inline=True)
 
 
 def pairs(params: Params) -> list:

@@ -22,7 +22,8 @@ TRACES = []
 
 
 def counted(z):
-    TRACES.append(z.shape)
+    if isinstance(z, jax.core.Tracer):
+        TRACES.append(z.shape)
     return jnp.tanh(z)
 
 

@@ -1,5 +1,7 @@
 """A network computes what the book's setting says, and refuses what does not fit."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,3 +162,40 @@ def test_inputs_and_labels_that_do_not_fit_are_refused_by_name(spoil):
 def test_labels_are_never_broadcast():
     with pytest.raises(ValueError, match=r"Y has shape \(2, 1\), but \(2, 6\) is needed"):
         zl.cost(NET, PARAMS, X, Y[:, :1])
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "softplus"])
+def test_numpy_computes_small_networks_as_compiled_functions_do(name):
+    net = zl.Network(NET.widths, name)
+    params = perturbed(PARAMS)
+    for function in (net.layers, *(functools.partial(f, net) for f in OF_A_NETWORK)):
+        found, compiled = function(params, X), jax.jit(function)(params, X)
+        assert all(isinstance(a, jax.Array) for a in jax.tree.leaves(found))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13), found, compiled
+        )
+
+
+OF_A_NETWORK = (zl.backward_signals, zl.training_jacobian, zl.ntk)
+
+
+def test_a_small_network_of_a_new_shape_is_evaluated_without_compiling(caplog):
+    def evaluate(widths, N):
+        net = zl.Network(widths)
+        x, y = zl.data.generic(jax.random.key(0), widths[0], N, widths[-1])
+        params = net.init(jax.random.key(1))
+        return zl.cost(net, params, x, y), [function(net, params, x) for function in OF_A_NETWORK]
+
+    evaluate((4, 3, 2), 5)
+    with jax.log_compiles():
+        evaluate((5, 9, 4, 3), 7)
+        assert "ompil" not in caplog.text
+        jnp.ones((5, 9, 4, 3)) + 1
+        assert "ompil" in caplog.text  # what the words above look like
+
+
+def test_infinite_costs_and_single_precision_are_left_as_they_are():
+    huge = jax.tree.map(lambda a: 1e200 * a, perturbed(PARAMS))
+    assert zl.cost(NET, huge, X, Y) == np.inf
+    single = jax.tree.map(lambda a: a.astype(jnp.float32), PARAMS)
+    assert NET.apply(single, X.astype(jnp.float32)).dtype == jnp.float32

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from zl import _checks, _random
+from zl._known import entrywise, product
 from zl.errors import HypothesisError
 from zl.jacobian import Rank, numerical_rank
-from zl.minimizers.regression import entrywise, factor, product, regress, warn_if_spoilt
+from zl.minimizers.regression import factor, regress, warn_if_spoilt
 from zl.network import Layer, Network, Params
 
 PULL_BACK = "Pulling back ([CM] Theorem 2.1, sharper form)"
@@ -99,7 +99,7 @@ def pull_back(
     layers[-1] = Layer(product(B, layers[-1].W), B @ layers[-1].b + mean)
     small = Network((net.M0, *live[:-1], net.Q), sigma)
     warn_if_spoilt(small, tuple(layers), X, Y, f"fill = {fill} and L = {net.L}")
-    rest = float(sigma.inverse(jnp.float64(centre)))
+    rest = float(entrywise(sigma.inverse, np.array([centre]))[0])
     shapes = zip(layers, net.widths[1:], net.widths[:-1], strict=True)
     return tuple(_embed(layer, rows, columns, centre, rest) for layer, rows, columns in shapes)
 

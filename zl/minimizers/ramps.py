@@ -9,9 +9,10 @@ import scipy.linalg
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from zl import _checks, _random
+from zl._known import entrywise
 from zl.activations import Activation
 from zl.errors import HypothesisError
-from zl.minimizers.regression import entrywise, warn_if_spoilt
+from zl.minimizers.regression import warn_if_spoilt
 from zl.network import Layer, Network, Params
 
 MEMORIZING = "Memorizing (after [Co] Lemma 3.3)"

@@ -104,34 +104,9 @@ def regress(inputs: Factor, Z: np.ndarray) -> Layer:
     return Layer(Wb[:, :-1], size * Wb[:, -1])
 
 
-def entrywise(function, Z: np.ndarray) -> np.ndarray:
-    """function(Z) for a JAX function that acts entry by entry.
-
-    JAX compiles every operation anew for every shape, which takes longer than these networks
-    themselves. So Z is evaluated as a vector whose length is a power of two and at least 1024.
-    """
-    flat = np.full(max(1024, 1 << (Z.size - 1).bit_length()), Z.flat[0])
-    flat[: Z.size] = Z.ravel()
-    return np.asarray(function(_checks.array(flat)))[: Z.size].reshape(Z.shape)
-
-
-def product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """A B, by the BLAS that factorizes: numpy brings another, and the threads of two collide."""
-    return scipy.linalg.blas.dgemm(1.0, B.T, A.T).T
-
-
-def output(net: Network, params: Params, X: np.ndarray) -> np.ndarray:
-    """What `net.apply` gives, in numpy."""
-    features = X
-    for W, b in params:
-        Z = product(np.asarray(W), features) + np.asarray(b)[:, None]
-        features = entrywise(net.activation, Z)
-    return Z
-
-
 def warn_if_spoilt(net: Network, params: Params, X, Y, why: str) -> None:
     """Warn the caller's caller if rounding has spoilt a fit that is exact in real arithmetic."""
-    error = np.linalg.norm(output(net, params, X) - Y) / (np.linalg.norm(Y) or 1.0)
+    error = np.linalg.norm(net._forward(params, X)[1][-1] - Y) / (np.linalg.norm(Y) or 1.0)
     if not error < 1e-6:
         warnings.warn(
             f"rounding has spoilt this fit: relative residual {error:.1e} with {why}. "

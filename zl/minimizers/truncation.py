@@ -1,5 +1,7 @@
 """The construction that sends one class a layer to a point."""
 
+import functools
+
 import jax
 import numpy as np
 import scipy.linalg
@@ -85,6 +87,13 @@ def truncating_widths(M0: int, C: int, Q: int) -> tuple[int, ...]:
 
 def separating_sequence(X: np.ndarray, labels: np.ndarray) -> tuple[list[int], Layer]:
     """An order of the classes and h: row k is ≤ -1 on class k of the order, ≥ 1 on later ones."""
+    order, h = _sequence(X.shape, X.tobytes(), labels.astype(np.int64).tobytes())
+    return list(order), h
+
+
+@functools.lru_cache(maxsize=1)  # `guarantees` and the call that it names ask the same
+def _sequence(shape: tuple[int, int], X: bytes, labels: bytes) -> tuple[list[int], Layer]:
+    X, labels = np.frombuffer(X).reshape(shape), np.frombuffer(labels, np.int64)
     remaining = [int(q) for q in np.unique(labels)]
     order, rows = [], []
     while len(remaining) > 1:
