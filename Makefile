@@ -33,7 +33,8 @@ notebooks: book  ## every chapter as an executed .ipynb, in _build/notebooks
 	@echo "Notebooks: $(words $(EXECUTED)), in _build/notebooks"
 
 lock: $(READY)  ## compile requirements.txt from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra book --extra test --extra bench --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --extra cells --extra book --extra test --extra bench \
+	  --universal --python-version 3.11 \
 	  --fork-strategy fewest --no-emit-index-url --no-annotate --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.txt
 
