@@ -6,7 +6,7 @@ PORT ?= 8000
 CHAPTERS := $(shell grep -l '{code-cell}' $$(grep -o 'book/[a-z_/]*' _toc.yml | sed 's/$$/.md/'))
 EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
 
-.PHONY: book test coverage bench serve notebooks lock lint format clean
+.PHONY: book test coverage bench binder colab serve notebooks lock lint format clean
 
 book: $(READY)  ## execute every chapter and build the HTML book
 	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going
@@ -22,6 +22,13 @@ coverage: $(READY)  ## which lines and branches of zl its tests reach: at least 
 
 bench: $(READY)  ## times and memory beside those of others (ONLY=ntk, pull_back, training or proofs)
 	@$(BIN)/python benchmarks/bench.py $(ONLY)
+
+binder: $(READY)  ## what Binder makes of the last commit: chapters opened and run in JupyterLab (ONLY=book/…/….md)
+	@$(BIN)/python tests/browser.py
+	@$(BIN)/python tests/launch.py --python $(PYTHON) binder $(ONLY)
+
+colab: book  ## published notebooks where there is a kernel and nothing of this book (ONLY=book/…/….md)
+	@$(BIN)/python tests/launch.py --python $(PYTHON) colab $(ONLY)
 
 serve: $(READY)  ## serve the built book
 	@test -f _build/html/index.html || $(MAKE) book
