@@ -30,15 +30,16 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).with_name("uv")
 
-# What repo2docker gives every Python 3.12 environment before it reads environment.yml.
+# What repo2docker gave a Python environment before it read environment.yml, in October 2025. Older
+# than today's on purpose: postBuild must not rest on what is there.
 BASE = [
-    "ipywidgets==8.*",
-    "jupyter-offlinenotebook==0.3.*",
-    "jupyter-resource-usage==1.*",
-    "jupyter_server==2.*",
-    "jupyterhub==5.*",
-    "jupyterlab==4.*",
-    "notebook==7.*",
+    "ipywidgets==8.1.7",
+    "jupyter-offlinenotebook==0.3.2",
+    "jupyter-resource-usage==1.2.0",
+    "jupyter_server==2.17.0",
+    "jupyterhub==5.4.0",
+    "jupyterlab==4.4.9",
+    "notebook==7.4.7",
 ]
 MEMORY = 2 * 2**30  # bytes: what mybinder.org lets a reader's server take
 PATIENCE = 600  # seconds for one chapter, on a busy machine
