@@ -99,7 +99,8 @@ def binder(python, chapters):
         browser = play.chromium.launch(executable_path=find(), args=["--no-sandbox"])
         for chapter in chapters:
             page = browser.new_page(viewport={"width": 1280, "height": 1600})
-            read_and_run(page, f"{address}lab/tree/{chapter}?token={token}", home, chapter, server)
+            launched = f"{address}lab/tree/{chapter}?token={token}&reset"  # nothing else is open
+            read_and_run(page, launched, home, chapter, server)
             page.close()
         browser.close()
     print(f"{len(chapters)} chapters run in JupyterLab; pictures of them are in {folder}")
