@@ -11,7 +11,7 @@ EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
 # Debian's packages for `make pdf`; the README names them too.
 LATEX := latexmk texlive-xetex fonts-texgyre fonts-texgyre-math fonts-dejavu-core fonts-freefont-otf
 
-.PHONY: book pdf test coverage bench serve notebooks zip publish lock lint format clean
+.PHONY: book pdf test coverage bench binder colab serve notebooks zip publish lock lint format clean
 
 book: $(READY)  ## execute every chapter and build the HTML book
 	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going
@@ -36,6 +36,13 @@ coverage: $(READY)  ## which lines and branches of zl its tests reach: at least 
 bench: $(READY)  ## times and memory beside those of others (ONLY=ntk, pull_back, training or proofs)
 	@$(BIN)/python benchmarks/bench.py $(ONLY)
 
+binder: $(READY)  ## what Binder makes of the last commit: chapters opened and run in JupyterLab (ONLY=book/…/….md)
+	@$(BIN)/python tests/browser.py
+	@$(BIN)/python tests/launch.py --python $(PYTHON) binder $(ONLY)
+
+colab: book  ## published notebooks where there is a kernel and nothing of this book (ONLY=book/…/….md)
+	@$(BIN)/python tests/launch.py --python $(PYTHON) colab $(ONLY)
+
 serve: $(READY)  ## serve the built book
 	@test -f _build/html/index.html || $(MAKE) book
 	@echo "The book: http://localhost:$(PORT)/  (Ctrl-C stops)"
@@ -57,8 +64,9 @@ publish: book  ## push the built site, with its notebooks, to the branch gh-page
 	@echo "Published: the branch gh-pages of $(REMOTE)"
 
 lock: $(READY)  ## compile requirements.txt from pyproject.toml, with versions as RESOLUTION says
-	@$(BIN)/uv pip compile pyproject.toml --extra book --extra test --extra bench --universal --python-version 3.11 \
-	  --resolution $(RESOLUTION) --fork-strategy fewest --no-emit-index-url --no-annotate --upgrade --quiet \
+	@$(BIN)/uv pip compile pyproject.toml --extra cells --extra book --extra test --extra bench \
+	  --universal --python-version 3.11 --resolution $(RESOLUTION) \
+	  --fork-strategy fewest --no-emit-index-url --no-annotate --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.txt
 
 lint: $(READY)

@@ -1,12 +1,16 @@
 """The files around the book agree with each other, and what they show runs."""
 
+import ast
 import contextlib
 import io
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import jupytext
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -51,7 +55,25 @@ def test_conda_and_binder_get_the_lock():
     [python] = [p.split("=")[1] for p in packages if p.startswith("python=")]
     assert python in SpecifierSet(PROJECT["requires-python"])
     assert f"Programming Language :: Python :: {python}" in PROJECT["classifiers"]
-    assert "jupytext-config" in (ROOT / "postBuild").read_text() and "jupytext" in pins()
+    post_build = (ROOT / "postBuild").read_text()
+    assert "jupytext-config" in post_build and "jupytext" in pins()
+    assert all("==" in line for line in re.findall("pip install .*", post_build))
+
+
+def test_core_and_cells_bring_what_is_imported():
+    """So that `zero-loss[cells]` suffices on Colab."""
+    pages = [p for p in (ROOT / "book").rglob("*.md") if "{code-cell}" in p.read_text()]
+    cells = [cell for page in pages for cell in jupytext.read(page).cells]
+    codes = [cell.source for cell in cells if cell.cell_type == "code"]
+    codes += [file.read_text() for file in (ROOT / "zl").rglob("*.py")]
+    nodes = [node for code in codes for node in ast.walk(ast.parse(code))]
+    imported = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+    imported |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and not n.level}
+    top = {name.partition(".")[0] for name in imported} - {"zl", *sys.stdlib_module_names}
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["cells"]
+    brought = {canonicalize_name(Requirement(x).name) for x in wanted}
+    owners = packages_distributions()
+    assert {canonicalize_name(owners[module][0]) for module in top} <= brought
 
 
 def test_citation():
