@@ -116,7 +116,7 @@ def test_the_cost_of_an_exact_fit_is_never_separated_from_zero():
     for bad, sentence in [(([[0.0]],), "Y has shape"), (([[jnp.nan, 0.0]],), "Y contains NaN")]:
         with pytest.raises(ValueError, match=sentence):
             certify.cost(net, params, X, *bad)
-    with pytest.raises(ValueError, match="prec must be"):
+    with pytest.raises(ValueError, match="precision must be an integer of at least 2"):
         certify.cost(net, params, X, [[0.0, 1.0]], precision=1)
 
 
