@@ -9,7 +9,7 @@ RESOLUTION ?= highest  # or lowest-direct: the oldest versions that pyproject.to
 CHAPTERS := $(shell grep -l '{code-cell}' $$(grep -o 'book/[a-z_/]*' _toc.yml | sed 's/$$/.md/'))
 EXECUTED := $(CHAPTERS:%.md=_build/jupyter_execute/%.ipynb)
 # Debian's packages for `make pdf`; the README names them too.
-LATEX := latexmk texlive-xetex fonts-texgyre fonts-texgyre-math fonts-dejavu-core fonts-freefont-otf
+LATEX := latexmk texlive-xetex texlive-fonts-recommended fonts-texgyre fonts-texgyre-math fonts-dejavu-core fonts-freefont-otf
 
 .PHONY: book pdf test coverage bench binder colab serve notebooks zip publish lock lint format clean
 
