@@ -49,7 +49,7 @@ serve: $(READY)  ## serve the built book
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 notebooks: book  ## every chapter as an executed .ipynb, in _build/notebooks
-	@for f in $(EXECUTED); do mkdir -p _build/notebooks && cp $$f _build/notebooks/; done
+	@mkdir -p _build/notebooks && cp $(EXECUTED:_build/jupyter_execute/%=_build/html/_sources/%) _build/notebooks/
 	@echo "Notebooks: $(words $(EXECUTED)), in _build/notebooks"
 
 zip: book  ## the book for reading without a network, in _build/zero-loss.zip

@@ -29,7 +29,7 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "book" / "_ext"))
-from reading import INSTALL  # noqa: E402
+from notebooks import INSTALL  # noqa: E402
 
 UV = Path(sys.executable).with_name("uv")
 

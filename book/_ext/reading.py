@@ -1,22 +1,17 @@
-"""What makes the pages pleasant to read and ready to run.
+"""What makes the pages pleasant to read.
 
 - Each chapter says how long it takes to read.
 - A link to a statement shows the statement (`book/_static/previews.js`, from one file each).
 - A full stop stays with the formula before it.
 - Pictures load when they are near, icons once, lists are lists.
-- The executed notebook of a page can be downloaded, and in a published book be launched.
 """
 
 import json
-import os
 import re
 from pathlib import Path
 
-import nbformat
 from docutils import nodes
 from PIL import Image
-from sphinx.errors import ConfigError
-from zero_loss import definitions
 
 # --- how long it takes -----------------------------------------------------------------------
 
@@ -130,89 +125,13 @@ def icons_once(app, exception):
             page.write_text(TWICE.sub("", text))
 
 
-# --- downloads and launches ------------------------------------------------------------------
-
-INSTALL = """\
-# Where the book's package is missing, as on Colab, install it with what the cells need.
-import importlib.util
-
-if importlib.util.find_spec("zl") is None:
-    %pip install --quiet "zero-loss[cells] @ git+https://github.com/{repository}"
-"""
-
-
-def repository(app, config):
-    """The publisher's repository, from the environment of the job that publishes the book."""
-    name = config.repository = os.environ.get("ZERO_LOSS_REPOSITORY", "")
-    if name and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise ConfigError(
-            "ZERO_LOSS_REPOSITORY is the name of a repository on GitHub, such as owner/name, "
-            f"and not {name!r}. Without it the book is built without launch buttons."
-        )
-
-
-def offer_notebook(app, pagename, templatename, context, doctree):
-    """Put the executed notebook beside its source; the theme then draws a download button.
-
-    Jupyter does not know the book's macros, so the copy opens with their definitions; in a
-    published book a cell follows that installs what it needs.
-    """
-    executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
-    if "kernelspec" in app.env.metadata.get(pagename, {}) and executed.exists():
-        notebook = nbformat.read(executed, as_version=4)
-        macros = "$" + "".join(definitions(app.config, "newcommand")) + "$"
-        cells = [nbformat.v4.new_markdown_cell(macros, id="macros")]
-        if name := app.config.repository:
-            cells.append(nbformat.v4.new_code_cell(INSTALL.format(repository=name), id="install"))
-        notebook.cells[:0] = cells
-        offered = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
-        offered.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, offered)
-        context["ipynb_source"] = f"{pagename}.ipynb"
-
-
-def launch_buttons(app, pagename, templatename, context, doctree):
-    """In a published book, link a chapter to Binder and Colab, and every page to its source.
-
-    Binder opens the chapter's source in the repository. Colab cannot read that; it opens the
-    notebook for download, in the branch that `make publish` pushes the site to.
-    """
-    name = app.config.repository
-    if not name or doctree is None:
-        return
-    source = f"https://github.com/{name}/blob/HEAD/{pagename}.md"
-    places = {"Source on GitHub": ("fab fa-github", source)}
-    if "ipynb_source" in context:
-        places |= {
-            "Binder": (
-                "_static/images/logo_binder.svg",
-                f"https://mybinder.org/v2/gh/{name}/HEAD?urlpath=lab/tree/{pagename}.md",
-            ),
-            "Colab": (
-                "_static/images/logo_colab.png",
-                f"https://colab.research.google.com/github/{name}/blob/gh-pages/_sources/"
-                + context["ipynb_source"],
-            ),
-        }
-    buttons = [
-        {"type": "link", "text": text, "tooltip": f"Open: {text}", "icon": icon, "url": url}
-        for text, (icon, url) in reversed(places.items())
-    ]
-    group = {"type": "group", "icon": "fas fa-rocket", "label": "launch-buttons"}
-    context["header_buttons"].insert(0, group | {"tooltip": "Run this page", "buttons": buttons})
-
-
 def setup(app):
     """Register all of it with Sphinx."""
-    app.add_config_value("repository", "", "html")  # when it changes, every page is written anew
     app.add_js_file("previews.js", loading_method="defer")
-    app.connect("config-inited", repository)
     app.connect("doctree-read", reading_time, priority=600)
     app.connect("doctree-resolved", keep_together, priority=900)
     app.connect("html-page-context", lists_are_lists)
     app.connect("html-page-context", pictures_load_late)
     app.connect("html-page-context", write_previews)
-    app.connect("html-page-context", offer_notebook, priority=400)  # before the theme's buttons
-    app.connect("html-page-context", launch_buttons, priority=510)  # after the theme has begun
     app.connect("build-finished", icons_once)
     return {"version": "1", "parallel_read_safe": False}

@@ -8,7 +8,7 @@
 - Executed notebooks keep their outputs when these come from the cache.
 - For print, the pages are made into a book.
 
-What makes the pages pleasant to read is in reading.py.
+What makes the pages pleasant to read is in reading.py, the notebooks for download in notebooks.py.
 """
 
 import hashlib

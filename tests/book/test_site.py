@@ -375,6 +375,12 @@ def test_notebook_can_be_downloaded(site, chapter):
     nbformat.validate(notebook)
     outputs = [cell for cell in notebook.cells if cell.get("outputs")]
     assert len(outputs) >= len(page.select(".cell_output")), "the page shows more than the notebook"
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert not re.findall(r"(?m)^:::.*|^\(.*\)=$|\{[a-z:]+\}`.*?`|\$\$ *\(", text), (
+        "not plain Markdown"
+    )
+    numbers = [caption.get_text(" ", strip=True) for caption in page.select(".caption-number")]
+    assert numbers and all(f"**{number}" in text for number in numbers)
 
 
 def test_links_lead_somewhere(site):
