@@ -334,8 +334,11 @@ def for_print(app, doctree, docname):
             around = nodes.container(classes=[f"print-{kinds[0]}"])
             block.replace_self(around)
             around += block
-            if kinds == ["exercise"]:  # references want the label with its page
-                around.insert(0, tex(rf"\label{{{block['docname']}:{block['label']}}}"))
+            if kinds == ["exercise"]:  # references want the label with its page, and a number
+                page, label = block["docname"], block["label"]
+                number = app.env.toc_fignumbers[page]["exercise"][label]
+                number = ".".join(map(str, number))
+                around.insert(0, tex(rf"\zllabel{{{number}}}{{{page}:{label}}}"))
             elif kinds == ["proof"]:
                 around.insert(0, [nodes.target("", "", ids=block["ids"])])
     for cell in list(doctree.findall(nodes.container)):
