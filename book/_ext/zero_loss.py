@@ -6,9 +6,9 @@
   a drawing of which statement rests on which.
 - The macros of `_config.yml` serve LaTeX as well.
 - Executed notebooks keep their outputs when these come from the cache.
-- For print, the pages are made into a book.
 
-What makes the pages pleasant to read is in reading.py, the notebooks for download in notebooks.py.
+Beside it: reading.py, what makes the pages pleasant to read; notebooks.py, the notebooks for
+download; printing.py, the book in print.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ import yaml
 from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
-from sphinx.addnodes import pending_xref, start_of_file
+from sphinx.addnodes import pending_xref
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[2]
@@ -239,7 +239,7 @@ def entry(app, docname, statement):
 
     def link(text, target, anchor):
         uri = app.builder.get_relative_uri(docname, target) + f"#{anchor}"
-        page = tex(rf" (p.~\pageref*{{{target}:{anchor}}})")
+        page = nodes.raw("", rf" (p.~\pageref*{{{target}:{anchor}}})", format="latex")
         return nodes.reference("", text, page, refuri=uri, internal=True)
 
     def named(label):
@@ -315,64 +315,6 @@ def macros_for_latex(app, config):
     config.latex_elements["preamble"] = "\n".join(preamble)
 
 
-# --- print -----------------------------------------------------------------------------------
-
-
-def for_print(app, doctree, docname):
-    """Prepare the tree of all pages for LaTeX; the rest is in `book/_latex/zero_loss.sty`."""
-    if app.builder.format != "latex":
-        return
-    make_a_book(doctree, app.config.external_site_map.root.subtrees, app.env.titles)
-    for block in list(doctree.findall(nodes.Admonition)):
-        classes = block["classes"]
-        kinds = [kind for kind in ("exercise", "solution", "proof") if kind in classes]
-        if "realtype" in block:
-            kinds = ["statement"]
-        elif kinds == ["proof"]:
-            block.insert(0, nodes.title())  # Sphinx would take the first words for one
-        if kinds:
-            around = nodes.container(classes=[f"print-{kinds[0]}"])
-            block.replace_self(around)
-            around += block
-            if kinds == ["exercise"]:  # references want the label with its page, and a number
-                page, label = block["docname"], block["label"]
-                number = app.env.toc_fignumbers[page]["exercise"][label]
-                number = ".".join(map(str, number))
-                around.insert(0, tex(rf"\zllabel{{{number}}}{{{page}:{label}}}"))
-            elif kinds == ["proof"]:
-                around.insert(0, [nodes.target("", "", ids=block["ids"])])
-    for cell in list(doctree.findall(nodes.container)):
-        if cell.get("nb_element") == "cell_code":
-            if "tag_hide-input" in cell["classes"] and "evidence" not in cell["cell_metadata"]:
-                cell.remove(next(c for c in cell if "cell_input" in c["classes"]))
-            cell.insert(0, [nodes.target("", "", ids=[i]) for i in cell["ids"]])
-
-
-def tex(code):
-    """What only LaTeX sees."""
-    return nodes.raw("", code, format="latex")
-
-
-def make_a_book(doctree, parts, titles):
-    """Give it parts, and make a preface of what is on the first page."""
-    pages = {page["docname"]: page for page in doctree.findall(start_of_file)}
-    for name, page in pages.items():  # sphinx-proof looks for a page by its title
-        next(page.findall(nodes.section))["names"].append(titles[name].astext().lower())
-    for part in parts:
-        heading = tex(rf"\part{{{part.caption}}}")
-        if part.caption == "Appendices":
-            heading = tex(r"\appendix\part*{Appendices}\addcontentsline{toc}{part}{Appendices}")
-        wrapper = pages[part.items[0]].parent
-        wrapper.insert(0, heading)
-    [book] = [node for node in doctree if isinstance(node, nodes.section)]
-    preface = [node for node in book[1:] if "toctree-wrapper" not in node.get("classes", [])]
-    for node in preface:
-        book.remove(node)
-    section = nodes.section("", nodes.title("", "About this book"), *preface)
-    unnumbered = r"\setcounter{secnumdepth}{%d}"
-    book.insert(1, [tex(unnumbered % -1), section, tex(unnumbered % 2)])
-
-
 def setup(app):
     """Register all of it with Sphinx."""
     app.add_config_value("outputs_depend_on", "", "env")
@@ -390,5 +332,4 @@ def setup(app):
     app.connect("env-purge-doc", purge)
     app.connect("env-updated", rewrite_ledger)
     app.connect("doctree-resolved", fill_ledger)
-    app.connect("doctree-resolved", for_print)
     return {"version": "1", "parallel_read_safe": False}
