@@ -41,6 +41,13 @@ def test_cells_are_short(page):
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CELLS)
+def test_the_first_cell_is_folded_and_lets_failures_explain_themselves(page):
+    first = cells(page)[0]
+    assert first.metadata["tags"] == ["hide-input"]
+    assert "notebook.explain_failures()" in first.source
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CELLS)
 def test_figures_end_with_show_and_have_alternative_text(page):
     for cell in cells(page):
         draws = re.search(r"plt\.(?!rcParams)|figures\.(?!style|COLOURS)", cell.source)
