@@ -127,6 +127,7 @@ def icons_once(app, exception):
 
 def setup(app):
     """Register all of it with Sphinx."""
+    app.set_html_assets_policy("always")  # a preview has formulas, also where the page has none
     app.add_js_file("previews.js", loading_method="defer")
     app.connect("doctree-read", reading_time, priority=600)
     app.connect("doctree-resolved", keep_together, priority=900)

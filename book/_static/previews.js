@@ -11,7 +11,8 @@ function load(label) {
   return new Promise((resolve, reject) => {
     if (previews[label]) return resolve();
     const script = document.createElement("script");
-    Object.assign(script, { src: `${root}_static/previews/${label}.js`, onload: resolve, onerror: reject });
+    script.src = `${root}_static/previews/${label}.js`;
+    Object.assign(script, { onload: resolve, onerror: reject });
     document.head.append(script);
   });
 }
@@ -28,7 +29,8 @@ async function show(link, label) {
   const content = document.createElement("div");
   content.innerHTML = previews[label];
   shown = new bootstrap.Popover(link, {
-    animation: false, container: "body", content, customClass: "preview", html: true, placement: "auto", sanitize: false, trigger: "manual",
+    animation: false, container: "body", content, customClass: "preview", html: true,
+    placement: "auto", sanitize: false, trigger: "manual",
   });
   shown.show();
   await MathJax.typesetPromise([content]);

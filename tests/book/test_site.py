@@ -276,15 +276,22 @@ def test_search_finds_a_theorem(reader, address, site):
     tab.close()
 
 
-def test_a_link_to_a_statement_shows_it(reader, address):
-    tab, errors = opened(reader, address + "book/manifold/hessian.html")
+@pytest.mark.parametrize(
+    "page, link",
+    [
+        ("book/manifold/hessian.html", "[href$='positive_sector.html#thm-family']"),
+        ("book/appendix/ledger.html", ".ledger-title [href$='#thm-family']"),  # has no formula
+        ("book/appendix/ledger.html", "svg [href$='#thm-family']"),
+    ],
+)
+def test_a_link_to_a_statement_shows_it(reader, address, page, link):
+    tab, errors = opened(reader, address + page)
     tab.set_viewport_size(DESK)
-    link = tab.locator("article a[href$='positive_sector.html#thm-family']").first
-    preview = tab.locator(".preview")
+    link, preview = tab.locator(f"article {link}").first, tab.locator(".preview")
     link.hover()
-    expect(preview).to_contain_text(f"{link.inner_text()} (")
+    expect(preview).to_contain_text("Theorem 5.4 (The family of minimizers)")
     expect(preview.locator("mjx-container").first).to_be_visible(timeout=20_000)
-    assert mathematics(tab) == [] and preview.locator("[id] a").count() == 0
+    assert mathematics(tab) == [] and preview.locator("[id], a").count() == 0
     preview.hover()
     expect(preview).to_be_visible()
     tab.keyboard.press("Escape")
