@@ -27,6 +27,7 @@ if importlib.util.find_spec("zl") is None:
 BLOCK = re.compile(r"(?ms)^:::\{(\S+)\} *(.*?)\n((?::\w+: .*?\n)*)(.*?)^:::$")
 ROLE = re.compile(r"\{(prf:ref|ref|eq|doc|cite:[pt])\}`(?:([^`<]+?) *<)?([^`>]+)>?`")
 ANCHOR = re.compile(r"(?m)^\([\w-]+\)=$\n")
+LINK = re.compile(r"\[([^]\n]+)\]\(([a-z]+-[a-z-]+)\)")
 NUMBERED = re.compile(r"\$\$ *\((eq-[\w-]+)\)")
 
 
@@ -35,6 +36,8 @@ def plain(markdown, env, page):
     markdown = BLOCK.sub(lambda m: block(*m.groups(), env), markdown)
     markdown = ROLE.sub(lambda m: m[2] or words(m[1], m[3], env, page), markdown)
     markdown = NUMBERED.sub(lambda m: rf"\\tag{{{number(env, m[1])}}}$$", markdown)
+    labels = env.get_domain("std").labels
+    markdown = LINK.sub(lambda m: m[1] if m[2] in labels else m[0], markdown)
     return ANCHOR.sub("", markdown)
 
 

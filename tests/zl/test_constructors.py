@@ -391,7 +391,7 @@ def test_truncating_refuses_what_is_not_separable():
     [
         (np.array([0.0, 1.0, 1.0]), "labels must be 3 integers"),
         (np.array([0, 1]), "labels must be 3 integers"),
-        (np.array([0, -1, 1]), "labels must be 3 integers"),
+        (np.array([0, -1, 1]), "labels must be counted from 0; the least is -1"),
         (np.array([True, False, True]), "labels must be 3 integers"),
         (np.ones((2, 3)), "labels must be one-hot"),
         (np.eye(2), r"labels has shape \(2, 2\)"),
