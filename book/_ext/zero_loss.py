@@ -60,9 +60,12 @@ def outputs_depend_on(root: Path = ROOT) -> str:
 def key_the_cache(app, config):
     """Give each state of `zl/` and the lock a cache of its own, and read all pages anew for it.
 
-    The value is a Sphinx setting of kind "env": when it changes, no page is taken as up to date.
+    The values are Sphinx settings of kind "env": when one changes, as it does with these
+    extensions, too, no page is taken as up to date.
     """
     config.outputs_depend_on = outputs_depend_on()
+    made_by = sorted((ROOT / "book" / "_ext").glob("*.py"))
+    config.pages_depend_on = hashlib.sha256(b"".join(f.read_bytes() for f in made_by)).hexdigest()
     cache = Path(app.outdir).parent / ".jupyter_cache" / config.outputs_depend_on
     config.nb_execution_cache_path = str(cache)
 
@@ -318,6 +321,7 @@ def macros_for_latex(app, config):
 def setup(app):
     """Register all of it with Sphinx."""
     app.add_config_value("outputs_depend_on", "", "env")
+    app.add_config_value("pages_depend_on", "", "env")
     app.add_node(ledger)
     app.add_directive("ledger", Ledger)
     app.add_directive("rests-on", Ledger)
