@@ -109,6 +109,9 @@ def pictures_load_late(app, pagename, templatename, context, doctree):
     context["body"] = re.sub(picture, with_size, context.get("body", ""))
 
 
+# The search reads pages for its excerpts, which a page in a folder may not.
+NO_EXCERPTS = 'if (location.protocol == "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false'
+
 TWICE = re.compile(
     r'<script src="[^"]*/fontawesome/[^>]*></script>|<link rel="preload" as="font"[^>]*>'
 )
@@ -129,6 +132,7 @@ def setup(app):
     """Register all of it with Sphinx."""
     app.set_html_assets_policy("always")  # a preview has formulas, also where the page has none
     app.add_js_file("previews.js", loading_method="defer")
+    app.add_js_file(None, body=NO_EXCERPTS)
     app.connect("doctree-read", reading_time, priority=600)
     app.connect("doctree-resolved", keep_together, priority=900)
     app.connect("html-page-context", lists_are_lists)

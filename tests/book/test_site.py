@@ -318,11 +318,12 @@ def test_the_book_can_be_read_from_a_folder(reader, site):
     tab.set_viewport_size(DESK)
     tab.locator("article a[href*='#thm-']").first.focus()
     expect(tab.locator(".preview mjx-container").first).to_be_visible(timeout=20_000)
-    assert errors == []  # the search finds pages, but may not read them for its excerpts
     tab.locator(".search-button__button:visible").first.click()
     tab.keyboard.type("Jacobian")
     tab.keyboard.press("Enter")
     expect(tab.locator("#search-results a").first).to_be_visible(timeout=20_000)
+    tab.wait_for_load_state("networkidle")  # an excerpt would have been asked for by now
+    assert errors == []
     tab.close()
 
 
