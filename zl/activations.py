@@ -101,7 +101,7 @@ def _sigmoid_inverse(y):
 
 LN2 = 0.6931471805599453
 
-#: σ(z) = z: the network is then affine.
+#: σ(z) = z; the network is then affine.
 identity = Activation(
     "identity", jnp.positive, jnp.ones_like, jnp.positive,
     domain=(-INF, INF), image=(-INF, INF), slopes=(1.0, 1.0), window=(0.0, 1.0), smoothness=INF,
@@ -168,7 +168,7 @@ def _leaky_relu(slope: float) -> Activation:
 
 
 def mollified_relu(eps: float = 0.1) -> Activation:
-    """ReLU averaged over an interval of half-width ε: the smoothing used by [CE], Theorem 1.6.
+    """ReLU averaged over an interval of half-width ε: a smoothing as in [CE], Theorem 1.6.
 
     It is 0 for z ≤ -ε, z for z ≥ ε, and (z + ε)²/(4ε) between: increasing, with a Lipschitz
     continuous derivative, and a diffeomorphism of (-ε, ∞) onto (0, ∞).

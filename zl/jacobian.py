@@ -332,7 +332,7 @@ def _add_block(kernel, x, B, W, slope):
 
 
 class LayerRank(NamedTuple):
-    """What theorem B4 says of one layer's block D_l of the training Jacobian.
+    """What the rank formula says of one layer's block D_l of the training Jacobian.
 
     Attributes:
         layer: l, from 1 to L + 1.
@@ -396,7 +396,7 @@ def layer_ranks(net: Network, params: Params, X: Float[Array, "M0 N"]) -> LayerR
     Raises:
         ValueError: if an argument is empty, not finite, of the wrong shape or in single precision.
 
-    Source: the book's rank formula (B4); l = 1 is [CM]'s condition, l = L + 1 is [Co]'s.
+    Source: the book's rank formula; l = 1 is [CM]'s condition, l = L + 1 is [Co]'s.
 
     Example:
         >>> net = zl.Network((4, 3, 2))
@@ -455,8 +455,8 @@ class JacobianRank(int):
     """The rank of D: an integer that remembers how it was decided.
 
     Attributes:
-        test: "B4, layer l" if one layer's features and backward signals prove full rank, else
-            "singular values of D".
+        test: "rank formula, layer l" if one layer's features and backward signals prove full
+            rank, else "singular values of D".
         verdict: the `LayerRank` or the `Rank` behind it.
 
     Example:
@@ -487,18 +487,18 @@ def jacobian_rank(net: Network, params: Params, X: Float[Array, "M0 N"]) -> Jaco
     Raises:
         ValueError: if an argument is empty, not finite, of the wrong shape or in single precision.
 
-    Source: the book's rank formula (B4).
+    Source: the book's rank formula.
 
     Example:
         >>> net = zl.Network((4, 3, 2))
         >>> X, _ = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=2)
         >>> rank = zl.jacobian.jacobian_rank(net, net.init(jax.random.key(1)), X)
         >>> int(rank), rank.test
-        (10, 'B4, layer 1')
+        (10, 'rank formula, layer 1')
     """
     ranks = layer_ranks(net, params, X)
     if ranks.proof is not None:
-        rank, test = JacobianRank(net.Q * np.shape(X)[1]), f"B4, layer {ranks.proof}"
+        rank, test = JacobianRank(net.Q * np.shape(X)[1]), f"rank formula, layer {ranks.proof}"
         verdict = ranks[ranks.proof - 1]
     else:
         verdict = numerical_rank(training_jacobian(net, params, X))
@@ -525,7 +525,7 @@ def ntk_lower_bound(net: Network, params: Params, X: Float[Array, "M0 N"]) -> fl
     Raises:
         ValueError: if an argument is empty, not finite, of the wrong shape or in single precision.
 
-    Source: the book's quantitative bound (B5), from the Schur product theorem in block form.
+    Source: the book's bound, from the Schur product theorem in block form.
 
     Example:
         >>> net = zl.Network((4, 3, 2))

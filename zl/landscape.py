@@ -81,14 +81,14 @@ class Dimension(int):
 
     Attributes:
         rank: the rank of D, a `zl.jacobian.JacobianRank`.
-        test: the test that decided it: "B4, layer l" or "singular values of D".
+        test: the test that decided it: "rank formula, layer l" or "singular values of D".
 
     Example:
         >>> net = zl.Network((4, 3, 2))
         >>> X, _ = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=2)
         >>> d = zl.landscape.dimension(net, net.init(jax.random.key(1)), X)
         >>> d + 0, d.test
-        (13, 'B4, layer 1')
+        (13, 'rank formula, layer 1')
     """
 
     rank: int
@@ -112,14 +112,14 @@ def dimension(net: Network, params: Params, X: Float[Array, "M0 N"]) -> Dimensio
     Raises:
         ValueError: if an argument is empty, not finite, of the wrong shape or in single precision.
 
-    Source: [Co] Theorem 2.1, with the book's rank formula (B4).
+    Source: [Co] Theorem 2.1, with the book's rank formula.
 
     Example:
         >>> net = zl.Network((4, 3, 1))
         >>> X, Y = zl.data.generic(jax.random.key(0), M0=4, N=5, Q=1)
         >>> dim = zl.landscape.dimension(net, zl.minimizers.pull_back(net, X, Y), X)
         >>> int(dim), int(dim.rank), dim.test
-        (14, 5, 'B4, layer 1')
+        (14, 5, 'rank formula, layer 1')
     """
     rank = jacobian_rank(net, params, X)
     found = Dimension(net.K - rank)

@@ -32,7 +32,7 @@ class Layer(NamedTuple):
     b: Float[Array, " out"]
 
 
-#: Parameters of a network: a tuple of layers, first to last.
+#: The parameters of a network, as a tuple of layers, first to last.
 Params = tuple[Layer, ...]
 
 
@@ -89,7 +89,7 @@ class Network:
 
     @property
     def K(self) -> int:
-        """Number of parameters: the sum of M_l (M_{l-1} + 1) over the layers l = 1 … L + 1."""
+        """The number of parameters, the sum of M_l (M_{l-1} + 1) over the layers l = 1 … L + 1."""
         return sum(m * (n + 1) for n, m in zip(self.widths[:-1], self.widths[1:], strict=True))
 
     def init(self, key: PRNGKeyArray, gain: float = 1.0) -> Params:

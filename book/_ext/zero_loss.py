@@ -285,8 +285,10 @@ def entry(app, docname, statement):
 def as_restructured_text(app, what, name, thing, options, lines):
     """Let docstrings be plain text: |x| is a norm, and `x` is code."""
     in_code = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+    example = False  # up to the next empty line
     for i, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
+        example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
+        if not example:
             lines[i] = in_code.sub(r"``\1``", line.replace("|", r"\|").replace("*", r"\*"))
 
 

@@ -71,6 +71,11 @@ def test_the_ledger_lists_exactly_the_statements_of_the_book():
     assert {s["id"]: (s["kind"], s["title"]) for s in LEDGER} == in_text
 
 
+def test_hypotheses_are_plain_text():
+    """They stand in markers and in the ledger, where nothing sets formulas."""
+    assert not [h for s in LEDGER for h in s["hypotheses"] if re.search(r"[\\$_^{}]", h)]
+
+
 def test_every_statement_in_the_text_has_a_label():
     for path, text in TEXTS.items():
         directives = re.findall(r"\{prf:(\w+)\}(?!`)", text)

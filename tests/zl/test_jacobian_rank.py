@@ -134,7 +134,7 @@ def test_rank_of_a_khatri_rao_product(seed, k, vanishing):
     st.sampled_from(["generic", "repeated inputs", "lossy W", "dead neurons", "zero W"]),
 )
 def test_rank_formula(net, seed, kind):
-    """B4: affinely independent features give rank D_l = Σᵢ rank Bᵢ, and full ranks give QN."""
+    """Affinely independent features give rank D_l = Σᵢ rank Bᵢ, and full ranks give QN."""
     params, X, rng = draw(net, seed)
     l = int(rng.integers(len(params)))
     W, b = params[l]
@@ -160,7 +160,7 @@ def test_rank_formula(net, seed, kind):
         assert rank.test == "singular values of D"
         np.testing.assert_allclose(rank.verdict.singular_values, singular_values(D), atol=1e-12)
     else:
-        assert rank == net.Q * N and rank.test == f"B4, layer {ranks.proof}"
+        assert rank == net.Q * N and rank.test == f"rank formula, layer {ranks.proof}"
         assert rank.verdict is not None and rank.verdict.proves_full_rank
 
 

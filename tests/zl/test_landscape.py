@@ -93,7 +93,7 @@ def test_tangent_space_is_the_kernel_of_the_jacobian(seed, dead):
 def test_dimension_remembers_the_layer_that_decided():
     X, Y = data(0)
     dim = landscape.dimension(NET, zl.minimizers.pull_back(NET, X, Y), X)
-    assert (dim, dim.rank, dim.test) == (NET.K - QN, QN, "B4, layer 1")
+    assert (dim, dim.rank, dim.test) == (NET.K - QN, QN, "rank formula, layer 1")
 
 
 # The way to the manifold
