@@ -32,6 +32,12 @@ def for_print(app, doctree, docname):
             if "tag_hide-input" in cell["classes"] and "evidence" not in cell["cell_metadata"]:
                 cell.remove(next(c for c in cell if "cell_input" in c["classes"]))
             anchor(cell, cell["ids"])
+    for entry in list(doctree.findall(nodes.entry)):
+        if not entry.astext():
+            entry.clear()  # an empty paragraph would take two lines
+    for section in list(doctree.findall(nodes.section)):
+        if section[0].astext() == "In five lines":  # not one of them alone on a chapter's last page
+            section.insert(0, tex(r"\needspace{13\baselineskip}"))
 
 
 def anchor(block, ids):
