@@ -52,13 +52,23 @@ def complaints(log: str) -> list[str]:
     return seen + [line for line, points in wide if int(points) > WIDEST]
 
 
+def astray(tex: str, toc: str) -> list[str]:
+    """What is listed with a page next to its own."""
+    anchor = r"\\label\{\\detokenize\{(\S+:(?:evidence|proof)-\d+)\}\}"
+    found = [f"not at a line of text: {a}" for a in re.findall(anchor + r"(?!\\sphinxstyle)", tex)]
+    line = r"(?m)^\\contentsline \{%s\}.*\{(\d+)\}\{.*\}%%$"
+    parts, chapters = [set(re.findall(line % kind, toc)) for kind in ("part", "chapter")]
+    return found + [f"not the page of a part: {page}" for page in parts & chapters]
+
+
 def main(folder: Path) -> None:
     """Stop with what is wrong, or say what is there."""
-    aux, log = [
-        (folder / f"zero_loss.{kind}").read_text(errors="replace") for kind in ("aux", "log")
+    aux, log, tex, toc = [
+        (folder / f"zero_loss.{kind}").read_text(errors="replace")
+        for kind in ("aux", "log", "tex", "toc")
     ]
     wanted, found = sources(ROOT), printed(aux, log)
-    wrong = complaints(log)
+    wrong = complaints(log) + astray(tex, toc)
     for kind, labels in wanted.items():
         wrong += [f"no such {kind} in print: {label}" for label in labels - found[kind]]
     pages = re.search(r"Output written on \S+ \((\d+) pages", log)[1]

@@ -26,12 +26,24 @@ def for_print(app, doctree, docname):
                 number = ".".join(map(str, number))
                 around.insert(0, tex(rf"\zllabel{{{number}}}{{{page}:{label}}}"))
             elif kinds == ["proof"]:
-                around.insert(0, [nodes.target("", "", ids=block["ids"])])
+                anchor(around, block["ids"])
     for cell in list(doctree.findall(nodes.container)):
         if cell.get("nb_element") == "cell_code":
             if "tag_hide-input" in cell["classes"] and "evidence" not in cell["cell_metadata"]:
                 cell.remove(next(c for c in cell if "cell_input" in c["classes"]))
-            cell.insert(0, [nodes.target("", "", ids=[i]) for i in cell["ids"]])
+            anchor(cell, cell["ids"])
+    for entry in list(doctree.findall(nodes.entry)):
+        if not entry.astext():
+            entry.clear()  # an empty paragraph would take two lines
+    for section in list(doctree.findall(nodes.section)):
+        if section[0].astext() == "In five lines":  # not one of them alone on a chapter's last page
+            section.insert(0, tex(r"\needspace{13\baselineskip}"))
+
+
+def anchor(block, ids):
+    """Let links lead to its first line; before that, the page may end."""
+    if ids:
+        next(block.findall(nodes.paragraph)).insert(0, nodes.target("", "", ids=ids))
 
 
 def tex(code):
@@ -47,7 +59,8 @@ def make_a_book(doctree, parts, titles):
     for part in parts:
         heading = tex(rf"\part{{{part.caption}}}")
         if part.caption == "Appendices":
-            heading = tex(r"\appendix\part*{Appendices}\addcontentsline{toc}{part}{Appendices}")
+            in_contents = r"\clearpage\phantomsection\addcontentsline{toc}{part}{Appendices}"
+            heading = tex(rf"\appendix{in_contents}\part*{{Appendices}}")
         wrapper = pages[part.items[0]].parent
         wrapper.insert(0, heading)
     [book] = [node for node in doctree if isinstance(node, nodes.section)]
