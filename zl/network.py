@@ -111,12 +111,10 @@ class Network:
             >>> [layer.W.shape for layer in params]
             [(3, 4), (2, 3)]
         """
-        shapes = tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
-        normal = _random.normal(
-            jax.random.fold_in(_checks.key(key), 1), *shapes
-        )  # not data's numbers
+        key = jax.random.fold_in(_checks.key(key), 1)  # not data's numbers
+        shapes = zip(self.widths[1:], self.widths[:-1], strict=True)
         layers = []
-        for W in _known.plain(0, *normal):
+        for W in _known.plain(0, *_random.normal(key, *shapes)):
             W = _checks.array(gain * W / float(np.sqrt(W.shape[1])))
             layers.append(Layer(W, _checks.array(np.zeros(len(W), W.dtype))))
         return tuple(layers)

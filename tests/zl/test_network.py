@@ -164,6 +164,9 @@ def test_labels_are_never_broadcast():
         zl.cost(NET, PARAMS, X, Y[:, :1])
 
 
+OF_A_NETWORK = (zl.backward_signals, zl.training_jacobian, zl.ntk)
+
+
 @pytest.mark.parametrize("name", ["tanh", "relu", "softplus"])
 def test_numpy_computes_small_networks_as_compiled_functions_do(name):
     net = zl.Network(NET.widths, name)
@@ -174,9 +177,6 @@ def test_numpy_computes_small_networks_as_compiled_functions_do(name):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13), found, compiled
         )
-
-
-OF_A_NETWORK = (zl.backward_signals, zl.training_jacobian, zl.ntk)
 
 
 def test_a_small_network_of_a_new_shape_is_evaluated_without_compiling(caplog):
